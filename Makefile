@@ -1,17 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-#   make                 the module (for the running kernel) and the tools
-#   make install         tools, units, udev rules, man pages  (PREFIX, DESTDIR)
-#   make dkms-install    the module, by DKMS
-#   make demo | check | bench
-#
-# `make help` lists the rest.
+#help: Build
+#help:   make [all]            the module, for the running kernel, and the tools
+#help:   make module           the module; KVER=VERSION or KDIR=FOLDER for another
+#help:                         kernel, W=1 and C=2 as in the kernel's own build
+#help:   make tools            disaggctl and disaggd; SAN=1 with sanitizers
+#help:   make clean            remove what these made
+#help:
+#help: Install (as root)
+#help:   make install          tools, units, udev rules, completion, man pages;
+#help:                         PREFIX=/usr, DESTDIR=
+#help:   make dkms-install     the module by DKMS, for every kernel with headers;
+#help:                         KVER=VERSION for that one only
+#help:   make module_install   the module without DKMS, for one kernel
+#help:   make uninstall        remove exactly what install put
+#help:   make dkms-remove      remove the module from DKMS and all kernels
+#help:
+#help: Try and test (in virtual machines; see selftests/lab/README)
+#help:   make demo             the whole thing, once, on real data
+#help:   make check            every test; SUITE=NAME KERNEL=6.1|6.12|7.3 for some
+#help:   make bench            beside nbd and nvme-tcp in one guest
 
 VERSION := 0.1.0
 KVER ?= $(shell uname -r)
 KDIR ?= /lib/modules/$(KVER)/build
 PREFIX ?= /usr
-export VERSION PREFIX
+export VERSION PREFIX DESTDIR
+Q := $(if $(V),,@)
 
 all: module tools
 
@@ -26,18 +41,39 @@ module_install: module
 tools:
 	$(MAKE) -C tools
 
+# A copy of the tree that has only the module's parts (DKMS's) cleans too.
 clean:
-	$(MAKE) -C tools clean
+	$(if $(wildcard tools/Makefile),$(MAKE) -C tools clean)
 	$(if $(wildcard $(KDIR)),$(MAKE) -C $(KDIR) M=$(CURDIR) clean)
 
+# Where install notes what it put, for uninstall.
+MANIFEST := $(PREFIX)/lib/disagg/manifest
+export MANIFEST
+
 install: tools
-	$(MAKE) -C tools install
-	$(MAKE) -C Documentation install
+	$(Q)$(MAKE) -C tools --no-print-directory install
+	$(Q)$(MAKE) -C Documentation --no-print-directory install
+	$(Q)$(if $(DESTDIR),,tools/install/reload after)
+	$(Q)echo "install: disagg $(VERSION): disaggctl, disaggd, completion, units, udev rules and man pages under $(DESTDIR)$(PREFIX)"
+	$(Q)echo "install: the module comes by 'make dkms-install' (every kernel) or 'make module_install' (one)"
 
 uninstall:
-	$(MAKE) -C tools uninstall
-	$(MAKE) -C Documentation uninstall
+	$(Q)$(if $(DESTDIR),,tools/install/reload before)
+	$(Q)tools/install/remove "$(DESTDIR)" $(MANIFEST)
+	$(Q)$(if $(DESTDIR),,tools/install/reload after)
 
-.PHONY: all module module_install tools clean install uninstall
+# KVER=VERSION: for that kernel only; else for every one that has its headers.
+dkms-install:
+	$(Q)tools/install/dkms install $(VERSION) \
+		$(if $(filter file default undefined,$(origin KVER)),,$(KVER))
+
+dkms-remove:
+	$(Q)tools/install/dkms remove $(VERSION)
+
+help:
+	@sed -n 's/^#help:\( \|$$\)//p' $(firstword $(MAKEFILE_LIST)) $(wildcard selftests/lab/lab.mk)
+
+.PHONY: all module module_install tools clean install uninstall \
+	dkms-install dkms-remove help
 
 -include selftests/lab/lab.mk
