@@ -7,6 +7,7 @@
 LAB_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # CHECKOUT may be given: the tests of the lab itself point it elsewhere.
 CHECKOUT=${DISAGG_CHECKOUT:-$(cd "$LAB_DIR/../.." && pwd)}
+# shellcheck disable=SC2034 # for those who source this
 LAB_CACHE=${DISAGG_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/disagg-lab}
 
 # The kernels that the lab knows: series, release that carries it.

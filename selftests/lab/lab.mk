@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-2.0
+# The targets that need the lab. Included by the top-level Makefile.
+
+# SUITE=block KERNEL=6.12 narrow it down; V=1 shows all output.
+check:
+	@SUITE="$(SUITE)" KERNEL="$(KERNEL)" TEST="$(TEST)" V="$(V)" selftests/run
+
+demo:
+	@selftests/demo.sh
+
+bench:
+	@selftests/bench.sh
+
+# The roots, so that what follows is quick.
+lab:
+	@selftests/lab/root trixie
+	@selftests/lab/root bookworm
+
+# A shell in a VM: make shell KERNEL=7.3
+shell:
+	@selftests/lab/vm --kernel $(or $(KERNEL),6.12) --timeout 0
+
+clean-lab:
+	@selftests/lab/clean
+
+.PHONY: check demo bench lab shell clean-lab
