@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Leases on a target, by control requests. */
+#include <endian.h>
+#include <string.h>
+
+#include "lease.h"
+
+static bool uuid_is_set(const uint8_t *uuid)
+{
+	return !dsg_is_zero(uuid, DISAGG_WIRE_UUID_LEN);
+}
+
+static int bad_grant(const struct dsg_record_device *dev, struct dsg_fault *fault)
+{
+	return dsg_fault_set(fault, DSG_FAILED,
+			     "target %s: granted something else than what was asked for %s",
+			     dev->target.name, dev->name);
+}
+
+/* @status: the target's answer; DISAGG_WIRE_OK also if there was none. */
+static int reserve_lease(struct dsg_session *session, const char *node,
+			 struct dsg_record_device *dev, uint64_t deadline,
+			 uint16_t *status, struct dsg_fault *fault)
+{
+	struct disagg_wire_reserve reserve = {
+		.class = htole32(dev->class),
+		.attrs = htole32(dev->read_only ? DISAGG_WIRE_ATTR_READ_ONLY : 0),
+		.size = htole64(dev->size),
+		.ttl_ns = htole64(DSG_RESERVE_TTL_NS),
+		.lease_ns = htole64(dev->lease_ns),
+	};
+	struct disagg_wire_grant grant;
+	struct dsg_error error = { 0 };
+
+	memcpy(reserve.txid, dev->txid, sizeof(reserve.txid));
+	if (dsg_string_set(reserve.id, sizeof(reserve.id), dev->resource) ||
+	    dsg_string_set(reserve.node, sizeof(reserve.node), node) ||
+	    dsg_string_set(reserve.device, sizeof(reserve.device), dev->name) ||
+	    dsg_string_set(reserve.host, sizeof(reserve.host), dsg_hostname()))
+		return dsg_fault_set(fault, DSG_USAGE, "a name is too long");
+	if (dsg_control_call(session, DISAGG_WIRE_OP_RESERVE, &reserve, sizeof(reserve),
+			     &grant, sizeof(grant), NULL, deadline, &error)) {
+		*status = error.status;
+		dsg_fault_wire(fault, &error, dev->target.name);
+		if (error.status == DISAGG_WIRE_E_NO_SPACE)
+			dsg_fault_prefix(fault, "no room for %s (%s): ", dev->name,
+					 dev->resource);
+		return fault->code;
+	}
+	/* Take note of it before judging it: it has to be given back in any case. */
+	memcpy(dev->lease, grant.lease, sizeof(dev->lease));
+	memcpy(dev->token, grant.token, sizeof(dev->token));
+	dev->generation = le64toh(grant.generation);
+	dev->max_lanes = le32toh(grant.max_lanes);
+	dev->step = DSG_LEASE_RESERVED;
+	explicit_bzero(grant.token, sizeof(grant.token));
+	if (!uuid_is_set(grant.lease) || le64toh(grant.size) != dev->size ||
+	    !dev->max_lanes || !dsg_string_ok(grant.resource, sizeof(grant.resource)))
+		return bad_grant(dev, fault);
+	memcpy(dev->resource, grant.resource, sizeof(dev->resource));
+	return 0;
+}
+
+int dsg_lease_reserve(struct dsg_session *session, const char *node,
+		      struct dsg_record_device *dev, uint64_t deadline,
+		      struct dsg_fault *fault)
+{
+	uint16_t status = DISAGG_WIRE_OK;
+
+	return reserve_lease(session, node, dev, deadline, &status, fault);
+}
+
+/* Whether a RESERVE that was answered so has certainly left nothing behind. */
+static bool nothing_held(uint16_t status)
+{
+	switch (status) {
+	case DISAGG_WIRE_E_DENIED:
+	case DISAGG_WIRE_E_NOT_FOUND:
+	case DISAGG_WIRE_E_NO_SPACE:
+	case DISAGG_WIRE_E_STALE:
+	case DISAGG_WIRE_E_INVALID:
+	case DISAGG_WIRE_E_NOT_SUPPORTED:
+	case DISAGG_WIRE_E_READ_ONLY:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void fill_ref(struct disagg_wire_lease_ref *ref, const struct dsg_record_device *dev)
+{
+	memset(ref, 0, sizeof(*ref));
+	memcpy(ref->lease, dev->lease, sizeof(ref->lease));
+	ref->generation = htole64(dev->generation);
+}
+
+int dsg_lease_commit(struct dsg_session *session, struct dsg_record_device *dev,
+		     uint64_t deadline, struct dsg_fault *fault)
+{
+	struct disagg_wire_lease_ref ref;
+	struct disagg_wire_grant grant;
+	struct dsg_error error = { 0 };
+
+	fill_ref(&ref, dev);
+	if (dsg_control_lease(session, DISAGG_WIRE_OP_COMMIT, dev->token, &ref, &grant,
+			      deadline, &error))
+		return dsg_fault_wire(fault, &error, dev->target.name);
+	dev->step = DSG_LEASE_COMMITTED;
+	if (le64toh(grant.size) != dev->size)
+		return bad_grant(dev, fault);
+	return 0;
+}
+
+int dsg_lease_resize(struct dsg_session *session, struct dsg_record_device *dev,
+		     uint64_t size, uint64_t deadline, struct dsg_fault *fault)
+{
+	struct disagg_wire_lease_ref ref;
+	struct disagg_wire_grant grant;
+	struct dsg_error error = { 0 };
+
+	fill_ref(&ref, dev);
+	ref.size = htole64(size);
+	if (dsg_control_lease(session, DISAGG_WIRE_OP_RESIZE, dev->token, &ref, &grant,
+			      deadline, &error))
+		return dsg_fault_wire(fault, &error, dev->target.name);
+	if (le64toh(grant.size) != size)
+		return bad_grant(dev, fault);
+	dev->size = size;
+	return 0;
+}
+
+int dsg_lease_release(struct dsg_session *session, const char *node,
+		      struct dsg_record_device *dev, uint64_t deadline,
+		      struct dsg_fault *fault)
+{
+	struct disagg_wire_lease_ref ref;
+	struct dsg_error error = { 0 };
+	uint16_t status = DISAGG_WIRE_OK;
+
+	if (dev->step == DSG_LEASE_RELEASED)
+		return 0;
+	if (dev->step == DSG_LEASE_ASKED) {
+		/*
+		 * Whether the RESERVE arrived isn't known, and without its grant
+		 * there is no token to release it with. The same txid again brings
+		 * the same grant.
+		 */
+		reserve_lease(session, node, dev, deadline, &status, fault);
+		if (nothing_held(status)) {
+			dev->step = DSG_LEASE_RELEASED;
+			return 0;
+		}
+		if (dev->step == DSG_LEASE_ASKED)
+			return fault->code;
+	}
+	fill_ref(&ref, dev);
+	if (dsg_control_lease(session, DISAGG_WIRE_OP_RELEASE, dev->token, &ref, NULL, deadline,
+			      &error) &&
+	    error.status != DISAGG_WIRE_E_NOT_FOUND && error.status != DISAGG_WIRE_E_STALE)
+		return dsg_fault_wire(fault, &error, dev->target.name);
+	dev->step = DSG_LEASE_RELEASED;
+	return 0;
+}
