@@ -42,6 +42,14 @@ checkout_key()
 		"$(printf '%s' "$CHECKOUT" | sha256sum | cut -c1-12)"
 }
 
+# die_with_parent "$@": call first in a program of the lab. Whoever started it
+# may be killed in a way that leaves no chance to tell; the kernel does.
+die_with_parent()
+{
+	[ "${LAB_PARENT:-}" != $PPID ] || return 0
+	LAB_PARENT=$PPID exec setpriv --pdeathsig TERM "$0" "$@"
+}
+
 as_root()
 {
 	if [ "$(id -u)" -eq 0 ]; then
@@ -84,7 +92,10 @@ with_progress()
 	local label=$1 log=$2 pid rc=0 start=$SECONDS shown=$SECONDS
 
 	shift 2
-	"$@" >"$log" 2>&1 &
+	# In namespaces of its own: when this shell ends, so do it, all that it
+	# started, and what it had mounted.
+	setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child \
+		--mount-proc "$@" >"$log" 2>&1 </dev/null &
 	pid=$!
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 0.2

@@ -1,0 +1,27 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# A VM whose kernel complains fails, whatever its command says.
+
+set -u
+# shellcheck source=selftests/lib.sh
+. "$(dirname "$0")/../lib.sh"
+vm()
+{
+	"$TOP/selftests/lab/vm" --no-build --timeout 120 "$@"
+}
+
+ktap_plan 5
+
+check_fails 99 'lkdtm_WARNING' "a warning fails the run and is shown" \
+	vm -- sh -c 'modprobe lkdtm 2>/dev/null &&
+		echo WARNING >/sys/kernel/debug/provoke-crash/DIRECT ||
+		echo "WARNING: CPU: 0 PID: 1 at lkdtm_WARNING" >/dev/kmsg; exit 0'
+check_fails 99 'sysrq triggered crash' "a panic fails the run and is shown" \
+	vm -- sh -c 'echo c >/proc/sysrq-trigger; sleep 60'
+check_fails 98 'died before its command ended' "a VM that goes away fails the run" \
+	vm -- sh -c 'echo b >/proc/sysrq-trigger; sleep 60'
+check_fails 124 'time was up' "a VM that takes too long is ended" \
+	vm --timeout 20 -- sleep 600
+check "one that says nothing passes" vm -- true
+ktap_done

@@ -1,0 +1,61 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# A VM that is interrupted leaves no process, no mount and no file behind.
+
+set -u
+# shellcheck source=selftests/lib.sh
+. "$(dirname "$0")/../lib.sh"
+VM=$TOP/selftests/lab/vm
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+
+ktap_plan 12
+
+# The processes that were started from this one's VM: found by their console.
+of_vm()
+{
+	pgrep -c -f -- "$dir/console"
+}
+
+none_left()
+{
+	[ "$(of_vm)" -eq 0 ]
+}
+
+# How the VM is ended, and of whom: the program itself, or the one who started it.
+interrupted()
+{
+	local how=$1 whom=$2 name=$3 mounts pid victim
+
+	mounts=$(sort /proc/mounts)
+	: >"$dir/console"
+	: >"$dir/out"
+	# A parent of its own, so that it can be killed; what a script starts in
+	# the background would ignore SIGINT.
+	# shellcheck disable=SC2016 # that shell expands it
+	bash -c 'env --default-signal=INT "$@" & echo $! >"$0/pid"; wait' "$dir" \
+		"$VM" --no-build --log "$dir/console" -- sh -c 'echo up; sleep 600' \
+		>"$dir/out" 2>&1 </dev/null &
+	pid=$!
+	wait_for 90 grep -q up "$dir/out" || ktap_note "the VM did not come up: $(cat "$dir/out")"
+	# Were it not found now, its absence later would mean nothing.
+	none_left && die "no process of the VM found while it runs"
+	if [ "$whom" = parent ]; then victim=$pid; else victim=$(cat "$dir/pid"); fi
+	kill "-$how" "$victim"
+	wait $pid 2>/dev/null
+	check "$name: no process stays" wait_for 5 none_left
+	check_eq "$name: no mount stays" "$(sort /proc/mounts)" "$mounts"
+	check_eq "$name: no file stays" "$(find "$(lab_cache)/mnt" -mindepth 1 | wc -l)" 0
+}
+
+lab_cache()
+{
+	echo "${DISAGG_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/disagg-lab}"
+}
+
+interrupted INT itself "interrupted"
+interrupted TERM itself "terminated"
+interrupted KILL itself "killed"
+interrupted KILL parent "parent killed"
+ktap_done
