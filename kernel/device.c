@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Devices: their states, and how they come and go.
+ *
+ * Lock order: admin_lock, then disagg_registry_lock, then state_lock. The
+ * registry's lock is never held across an attach, a detach, or anything else
+ * that could wait for I/O; admin_lock is, but whoever forces a removal fails the
+ * link first, and then nothing that holds admin_lock waits for long.
+ */
+#include <linux/slab.h>
+#include <linux/timekeeping.h>
+#include <linux/wait.h>
+
+#include "block.h"
+#include "device.h"
+#include "netlink.h"
+#include "node.h"
+
+DEFINE_XARRAY_ALLOC(disagg_devices);
+
+/* Devices whose memory is not freed yet, so that the module can wait for it. */
+static atomic_t disagg_device_count = ATOMIC_INIT(0);
+static DECLARE_WAIT_QUEUE_HEAD(disagg_device_wait);
+
+const char *disagg_state_name(u32 state)
+{
+	static const char * const names[] = {
+		[DISAGG_DEVICE_STATE_CONNECTING] = "connecting",
+		[DISAGG_DEVICE_STATE_LIVE] = "live",
+		[DISAGG_DEVICE_STATE_LOST] = "lost",
+		[DISAGG_DEVICE_STATE_REMOVING] = "removing",
+		[DISAGG_DEVICE_STATE_DEAD] = "dead",
+	};
+
+	return state < ARRAY_SIZE(names) ? names[state] : "unknown";
+}
+
+const char *disagg_class_name(u32 class)
+{
+	static const char * const names[] = {
+		[DISAGG_RESOURCE_CLASS_MEMORY] = "memory",
+		[DISAGG_RESOURCE_CLASS_STORAGE] = "storage",
+		[DISAGG_RESOURCE_CLASS_GPU] = "gpu",
+	};
+
+	return class < ARRAY_SIZE(names) ? names[class] : "unknown";
+}
+
+static void disagg_device_free(struct kref *ref)
+{
+	struct disagg_device *dev = container_of(ref, struct disagg_device, ref);
+
+	disagg_link_free(dev->link);
+	kfree(dev);
+	if (atomic_dec_and_test(&disagg_device_count))
+		wake_up(&disagg_device_wait);
+}
+
+struct disagg_device *disagg_device_get(struct disagg_device *dev)
+{
+	kref_get(&dev->ref);
+	return dev;
+}
+
+void disagg_device_put(struct disagg_device *dev)
+{
+	kref_put(&dev->ref, disagg_device_free);
+}
+
+/**
+ * disagg_device_alloc - a device that is not attached to anything yet
+ * @params: what it shall be; checked by the caller
+ * @nr_lanes: lanes of its link
+ * @depth: requests in flight per lane
+ * @max_payload: bytes that may follow a frame
+ *
+ * Return: the device with one reference, for the caller, or NULL. Its link
+ * waits for sockets, by disagg_link_set_lane().
+ */
+struct disagg_device *disagg_device_alloc(const struct disagg_device_params *params,
+					  u32 nr_lanes, u32 depth, u32 max_payload)
+{
+	struct disagg_device *dev;
+
+	dev = kzalloc_obj(*dev);
+	if (!dev)
+		return NULL;
+	dev->link = disagg_link_alloc(&disagg_block_link_ops, dev, nr_lanes, depth,
+				      max_payload, params->features);
+	if (!dev->link) {
+		kfree(dev);
+		return NULL;
+	}
+	kref_init(&dev->ref);
+	dev->params = *params;
+	INIT_LIST_HEAD(&dev->entry);
+	mutex_init(&dev->admin_lock);
+	spin_lock_init(&dev->state_lock);
+	dev->state = DISAGG_DEVICE_STATE_CONNECTING;
+	dev->created = ktime_get_real_ns();
+	atomic_inc(&disagg_device_count);
+	return dev;
+}
+
+static void disagg_device_set_state(struct disagg_device *dev, u32 state)
+{
+	spin_lock(&dev->state_lock);
+	WRITE_ONCE(dev->state, state);
+	spin_unlock(&dev->state_lock);
+}
+
+/* Its link is down. Called by the front from the link's down_work. */
+void disagg_device_lost(struct disagg_device *dev)
+{
+	u32 state = test_bit(DISAGG_LINK_LEASE_GONE, &dev->link->flags) ?
+		    DISAGG_DEVICE_STATE_DEAD : DISAGG_DEVICE_STATE_LOST;
+
+	spin_lock(&dev->state_lock);
+	if (dev->state == DISAGG_DEVICE_STATE_REMOVING)
+		state = dev->state;
+	WRITE_ONCE(dev->state, state);
+	spin_unlock(&dev->state_lock);
+
+	if (state != DISAGG_DEVICE_STATE_REMOVING)
+		pr_warn("disagg: %s/%s: link lost: %s\n", dev->node_name, dev->params.name,
+			dev->link->reason);
+	disagg_netlink_notify_device(dev, DISAGG_CMD_LINK_CHANGE_NTF);
+}
+
+/* The registry is locked. A reference is taken. */
+static struct disagg_device *disagg_node_device(struct disagg_node *node, const char *name)
+{
+	struct disagg_device *dev;
+
+	list_for_each_entry(dev, &node->devices, entry)
+		if (!strcmp(dev->params.name, name))
+			return disagg_device_get(dev);
+	return NULL;
+}
+
+/**
+ * disagg_device_find - look a device up
+ * @node_name: its node's name
+ * @name: its name
+ *
+ * Return: the device with a reference for the caller, or NULL, or -EINTR.
+ */
+struct disagg_device *disagg_device_find(const char *node_name, const char *name)
+{
+	struct disagg_device *dev = NULL;
+	struct disagg_node *node;
+
+	if (mutex_lock_killable(&disagg_registry_lock))
+		return ERR_PTR(-EINTR);
+	node = disagg_node_find(node_name);
+	if (node)
+		dev = disagg_node_device(node, name);
+	mutex_unlock(&disagg_registry_lock);
+	return dev;
+}
+
+static int disagg_device_register(struct disagg_device *dev, const char *node_name,
+				  const char **why)
+{
+	struct disagg_device *other;
+	struct disagg_node *node;
+	int err;
+
+	if (mutex_lock_killable(&disagg_registry_lock))
+		return -EINTR;
+
+	err = -ENOENT;
+	*why = "node: there is no node of this name";
+	node = disagg_node_find(node_name);
+	if (!node)
+		goto out;
+
+	err = -EBUSY;
+	*why = "node: it is being deleted";
+	if (node->removing)
+		goto out;
+
+	err = -EEXIST;
+	*why = "name: the node has a device of this name";
+	other = disagg_node_device(node, dev->params.name);
+	if (other) {
+		disagg_device_put(other);
+		goto out;
+	}
+
+	*why = "out of memory";
+	err = xa_alloc(&disagg_devices, &dev->id, dev, xa_limit_31b, GFP_KERNEL);
+	if (err)
+		goto out;
+
+	strscpy(dev->node_name, node->name, sizeof(dev->node_name));
+	dev->node = node;
+	list_add_tail(&dev->entry, &node->devices);
+	node->nr_devices++;
+	disagg_registry_seq++;
+	disagg_device_get(dev);
+out:
+	mutex_unlock(&disagg_registry_lock);
+	return err;
+}
+
+/* The caller has a reference of its own. */
+static void disagg_device_unregister(struct disagg_device *dev)
+{
+	mutex_lock(&disagg_registry_lock);
+	list_del_init(&dev->entry);
+	dev->node->nr_devices--;
+	dev->node = NULL;
+	xa_erase(&disagg_devices, dev->id);
+	disagg_registry_seq++;
+	mutex_unlock(&disagg_registry_lock);
+	disagg_device_put(dev);
+}
+
+/* Attached, sealed, admin_lock held: take it apart. Waits for no peer once the link has failed. */
+static void disagg_device_dismantle(struct disagg_device *dev)
+{
+	disagg_block_remove(dev);
+	disagg_link_close(dev->link);
+	disagg_device_unregister(dev);
+	disagg_block_destroy(dev);
+}
+
+/**
+ * disagg_device_attach - make a device part of a node, and usable
+ * @dev: a new device all of whose lanes have sockets
+ * @node_name: the node
+ * @why: set on failure
+ *
+ * All or nothing. Return: 0 or negative errno.
+ */
+int disagg_device_attach(struct disagg_device *dev, const char *node_name,
+			 const char **why)
+{
+	int err;
+
+	mutex_lock(&dev->admin_lock);
+	err = disagg_device_register(dev, node_name, why);
+	if (err)
+		goto out;
+
+	*why = "the disk could not be made";
+	err = disagg_block_create(dev);
+	if (err)
+		goto err_unregister;
+
+	err = disagg_link_start(dev->link);
+	if (err)
+		goto err_link;
+
+	*why = "the disk could not be added";
+	err = disagg_block_publish(dev);
+	if (err)
+		goto err_destroy;
+
+	spin_lock(&dev->state_lock);
+	if (dev->state == DISAGG_DEVICE_STATE_CONNECTING && disagg_link_is_up(dev->link))
+		WRITE_ONCE(dev->state, DISAGG_DEVICE_STATE_LIVE);
+	spin_unlock(&dev->state_lock);
+	if (disagg_device_state(dev) != DISAGG_DEVICE_STATE_LIVE) {
+		err = -ECONNRESET;
+		disagg_device_set_state(dev, DISAGG_DEVICE_STATE_REMOVING);
+		disagg_link_flush(dev->link);
+		*why = "lane: a lane was closed or broke while attaching";
+		disagg_block_seal(dev, true);
+		disagg_block_kill(dev);
+		disagg_device_dismantle(dev);
+		goto out;
+	}
+	mutex_unlock(&dev->admin_lock);
+	disagg_netlink_notify_device(dev, DISAGG_CMD_DEVICE_NEW_NTF);
+	return 0;
+
+err_link:
+	disagg_link_flush(dev->link);
+	*why = "lane: a lane was closed or broke while attaching";
+err_destroy:
+	disagg_device_set_state(dev, DISAGG_DEVICE_STATE_REMOVING);
+	disagg_link_close(dev->link);
+	disagg_device_unregister(dev);
+	disagg_block_destroy(dev);
+	goto out;
+err_unregister:
+	disagg_device_set_state(dev, DISAGG_DEVICE_STATE_REMOVING);
+	disagg_device_unregister(dev);
+out:
+	mutex_unlock(&dev->admin_lock);
+	return err;
+}
+
+/**
+ * disagg_device_detach - take a device apart
+ * @dev: the device; the caller has a reference
+ * @force: although it is in use, and without a word to the target
+ * @why: set on failure
+ *
+ * Return: 0, -EBUSY, -EINTR, or -ENOENT if somebody else has done it.
+ */
+int disagg_device_detach(struct disagg_device *dev, bool force, const char **why)
+{
+	if (force)
+		disagg_link_fail(dev->link, "deleted by force");
+	if (mutex_lock_killable(&dev->admin_lock))
+		return -EINTR;
+
+	if (disagg_device_state(dev) == DISAGG_DEVICE_STATE_REMOVING) {
+		mutex_unlock(&dev->admin_lock);
+		*why = "name: the device is gone already";
+		return -ENOENT;
+	}
+	if (!disagg_block_seal(dev, force)) {
+		mutex_unlock(&dev->admin_lock);
+		*why = "name: the device is in use; close it first, or use force";
+		return -EBUSY;
+	}
+	disagg_device_set_state(dev, DISAGG_DEVICE_STATE_REMOVING);
+	disagg_netlink_notify_device(dev, DISAGG_CMD_DEVICE_CHANGE_NTF);
+	if (force) {
+		disagg_link_flush(dev->link);
+		disagg_block_kill(dev);
+	}
+	disagg_device_dismantle(dev);
+	mutex_unlock(&dev->admin_lock);
+	disagg_netlink_notify_device(dev, DISAGG_CMD_DEVICE_DEL_NTF);
+	return 0;
+}
+
+/**
+ * disagg_device_resize - let a device grow
+ * @dev: the device; its lease has grown already
+ * @size: bytes
+ * @why: set on failure
+ *
+ * Return: 0, -EINVAL, -EINTR, or -ENODEV if it is not live.
+ */
+int disagg_device_resize(struct disagg_device *dev, u64 size, const char **why)
+{
+	int err = 0;
+
+	if (mutex_lock_killable(&dev->admin_lock))
+		return -EINTR;
+	if (disagg_device_state(dev) != DISAGG_DEVICE_STATE_LIVE) {
+		err = -ENODEV;
+		*why = "size: only a live device can grow";
+	} else if (size % dev->params.block_size) {
+		err = -EINVAL;
+		*why = "size: not a multiple of block-size";
+	} else if (size < dev->params.size) {
+		err = -EINVAL;
+		*why = "size: a device can't shrink";
+	} else if (size > dev->params.size) {
+		WRITE_ONCE(dev->params.size, size);
+		disagg_block_resize(dev, size);
+	}
+	mutex_unlock(&dev->admin_lock);
+	if (!err)
+		disagg_netlink_notify_device(dev, DISAGG_CMD_DEVICE_CHANGE_NTF);
+	return err;
+}
+
+/* @io_timeout in milliseconds, checked. Return: 0, -EINTR, -ENODEV. */
+int disagg_device_set_timeout(struct disagg_device *dev, u32 io_timeout,
+			      const char **why)
+{
+	int err = 0;
+
+	if (mutex_lock_killable(&dev->admin_lock))
+		return -EINTR;
+	if (disagg_device_state(dev) == DISAGG_DEVICE_STATE_REMOVING) {
+		err = -ENODEV;
+		*why = "name: the device is being deleted";
+	} else {
+		WRITE_ONCE(dev->params.io_timeout, io_timeout);
+		disagg_block_set_timeout(dev, io_timeout);
+	}
+	mutex_unlock(&dev->admin_lock);
+	if (!err)
+		disagg_netlink_notify_device(dev, DISAGG_CMD_DEVICE_CHANGE_NTF);
+	return err;
+}
+
+/* Return: the node's first device with a reference, or NULL. The registry is locked. */
+static struct disagg_device *disagg_node_first(struct disagg_node *node)
+{
+	struct disagg_device *dev;
+
+	dev = list_first_entry_or_null(&node->devices, struct disagg_device, entry);
+	return dev ? disagg_device_get(dev) : NULL;
+}
+
+/* Is a device of the node in use? The registry is locked. */
+static bool disagg_node_busy(struct disagg_node *node)
+{
+	struct disagg_device *dev;
+
+	list_for_each_entry(dev, &node->devices, entry)
+		if (disagg_device_state(dev) == DISAGG_DEVICE_STATE_CONNECTING ||
+		    (dev->block && disagg_block_openers(dev)))
+			return true;
+	return false;
+}
+
+/**
+ * disagg_node_remove - delete a node and all its devices
+ * @name: the node's name
+ * @force: although devices are in use, and without a word to their targets
+ * @why: set on failure
+ *
+ * Return: 0, -ENOENT, -EINTR, -EBUSY. A device that is opened while its node
+ * is being deleted stops that with -EBUSY; those that were deleted before stay
+ * deleted.
+ */
+int disagg_node_remove(const char *name, bool force, const char **why)
+{
+	struct disagg_device *dev;
+	struct disagg_node *node;
+	int err = 0;
+
+	if (mutex_lock_killable(&disagg_registry_lock))
+		return -EINTR;
+	node = disagg_node_find(name);
+	if (!node) {
+		err = -ENOENT;
+		*why = "name: there is no node of this name";
+	} else if (node->removing && !force) {
+		err = -EBUSY;
+		*why = "name: the node is being deleted";
+	} else if (!force && disagg_node_busy(node)) {
+		err = -EBUSY;
+		*why = "name: a device of the node is in use; close it first, or use force";
+	}
+	if (err)
+		goto out;
+
+	node->removing = true;
+	if (force)
+		list_for_each_entry(dev, &node->devices, entry)
+			disagg_link_fail(dev->link, "deleted by force");
+
+	while ((dev = disagg_node_first(node))) {
+		mutex_unlock(&disagg_registry_lock);
+		err = disagg_device_detach(dev, force, why);
+		disagg_device_put(dev);
+		mutex_lock(&disagg_registry_lock);
+		/* Somebody else may have deleted the node meanwhile. */
+		node = disagg_node_find(name);
+		if (!node || (err && err != -ENOENT))
+			break;
+		err = 0;
+	}
+	if (node && err)
+		node->removing = false;
+	if (node && !err) {
+		disagg_netlink_notify_node(node, DISAGG_CMD_NODE_DEL_NTF);
+		disagg_node_del(node);
+	}
+	if (err == -ENOENT)
+		err = 0;
+out:
+	mutex_unlock(&disagg_registry_lock);
+	return err;
+}
+
+/* The module is going: remove all devices by force, and wait until they are freed. */
+void disagg_devices_exit(void)
+{
+	struct disagg_device *dev;
+	unsigned long id = 0;
+	const char *why;
+
+	for (;;) {
+		mutex_lock(&disagg_registry_lock);
+		dev = xa_find(&disagg_devices, &id, ULONG_MAX, XA_PRESENT);
+		if (dev)
+			disagg_device_get(dev);
+		mutex_unlock(&disagg_registry_lock);
+		if (!dev)
+			break;
+		disagg_device_detach(dev, true, &why);
+		disagg_device_put(dev);
+	}
+	/* Nobody has a disk open: that would hold the module. */
+	while (!wait_event_timeout(disagg_device_wait,
+				   !atomic_read(&disagg_device_count), 10 * HZ))
+		pr_warn("disagg: waiting for %d devices to be freed\n",
+			atomic_read(&disagg_device_count));
+	xa_destroy(&disagg_devices);
+}

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A link: its lanes, what their frames mean, and how it comes to an end.
+ *
+ * Whatever goes wrong on a link ends in disagg_link_fail(), which may be called
+ * anywhere. The rest is done once, in order, by down_work: the front stops
+ * sending, the lanes are silenced and their sockets aborted, so that no page of
+ * a request is in a send queue any more, and only then are the requests that
+ * wait for a reply given back. Nothing in it waits for the peer.
+ */
+#include <linux/blkdev.h>
+#include <linux/crc32c.h>
+#include <linux/net.h>
+#include <linux/slab.h>
+
+#include "link.h"
+
+struct workqueue_struct *disagg_wq;
+
+static void disagg_link_down_work(struct work_struct *work)
+{
+	struct disagg_link *link = container_of(work, struct disagg_link, down_work);
+	u32 i;
+
+	link->ops->stop(link);
+	for (i = 0; i < link->nr_lanes; i++)
+		disagg_tcp_stop(&link->lanes[i], true);
+	link->ops->down(link);
+}
+
+/**
+ * disagg_link_alloc - make a link without sockets
+ * @ops: its owner's calls
+ * @owner: for these
+ * @nr_lanes: lanes, at least one
+ * @depth: requests in flight per lane
+ * @max_payload: bytes that may follow a frame
+ * @features: DISAGG_WIRE_F_* as negotiated
+ *
+ * Return: the link, to be freed by disagg_link_free(), or NULL.
+ */
+struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *owner,
+				      u32 nr_lanes, u32 depth, u32 max_payload,
+				      u64 features)
+{
+	struct disagg_link *link;
+	u32 i;
+
+	link = kzalloc(struct_size(link, lanes, nr_lanes), GFP_KERNEL);
+	if (!link)
+		return NULL;
+	link->ops = ops;
+	link->owner = owner;
+	link->nr_lanes = nr_lanes;
+	link->depth = depth;
+	link->max_payload = max_payload;
+	link->features = features;
+	INIT_WORK(&link->down_work, disagg_link_down_work);
+
+	for (i = 0; i < nr_lanes; i++) {
+		struct disagg_lane *lane = &link->lanes[i];
+
+		lane->link = link;
+		lane->index = i;
+		init_llist_head(&lane->tx_new);
+		mutex_init(&lane->tx_mutex);
+		INIT_WORK(&lane->tx_work, disagg_tcp_tx_work);
+		lane->slots = kvcalloc(depth, sizeof(*lane->slots), GFP_KERNEL);
+		if (!lane->slots) {
+			disagg_link_free(link);
+			return NULL;
+		}
+	}
+	return link;
+}
+
+/**
+ * disagg_link_set_lane - hand a socket to a lane
+ * @link: a link that is not started
+ * @index: number of the lane
+ * @fd: file descriptor of the current process; the link takes its own reference
+ * @why: set to what is wrong with it, on failure
+ *
+ * Return: 0, or -EINVAL, -EEXIST, -EBADF, -ENOTSOCK, -EPROTONOSUPPORT,
+ * -ENOTCONN, -EBUSY.
+ */
+int disagg_link_set_lane(struct disagg_link *link, u32 index, int fd,
+			 const char **why)
+{
+	if (index >= link->nr_lanes) {
+		*why = "lane: index must be below the number of lanes";
+		return -EINVAL;
+	}
+	if (link->lanes[index].sock) {
+		*why = "lane: index is given twice";
+		return -EEXIST;
+	}
+	return disagg_tcp_claim(&link->lanes[index], fd, why);
+}
+
+/**
+ * disagg_link_start - let the lanes receive
+ * @link: a link all of whose lanes have sockets
+ *
+ * From here on disagg_link_ops may be called. Return: 0, or -ECONNRESET if a
+ * lane was closed meanwhile.
+ */
+int disagg_link_start(struct disagg_link *link)
+{
+	u32 i;
+
+	for (i = 0; i < link->nr_lanes; i++) {
+		int err = disagg_tcp_start(&link->lanes[i]);
+
+		if (err)
+			return err;
+	}
+	return disagg_link_is_up(link) ? 0 : -ECONNRESET;
+}
+
+/**
+ * disagg_link_fail - the link can't go on
+ * @link: the link
+ * @fmt: why, for people; only the first reason is kept
+ *
+ * Any context. Returns at once; disagg_link_flush() waits.
+ */
+void disagg_link_fail(struct disagg_link *link, const char *fmt, ...)
+{
+	va_list args;
+
+	if (test_and_set_bit(DISAGG_LINK_FAILED, &link->flags))
+		return;
+	va_start(args, fmt);
+	vscnprintf(link->reason, sizeof(link->reason), fmt, args);
+	va_end(args);
+	queue_work(disagg_wq, &link->down_work);
+}
+
+/* Wait until a link that has failed is down. Needs no help of the peer. */
+void disagg_link_flush(struct disagg_link *link)
+{
+	flush_work(&link->down_work);
+}
+
+/* End a link that has no requests. Process context. */
+void disagg_link_close(struct disagg_link *link)
+{
+	u32 i;
+
+	set_bit(DISAGG_LINK_CLOSING, &link->flags);
+	for (i = 0; i < link->nr_lanes; i++)
+		disagg_tcp_stop(&link->lanes[i], false);
+	cancel_work_sync(&link->down_work);
+}
+
+/* Free a link that was closed, or never started. */
+void disagg_link_free(struct disagg_link *link)
+{
+	u32 i;
+
+	if (!link)
+		return;
+	for (i = 0; i < link->nr_lanes; i++) {
+		disagg_tcp_release(&link->lanes[i]);
+		kvfree(link->lanes[i].slots);
+	}
+	kfree(link);
+}
+
+/* Requests that wait for a reply; a snapshot. */
+u32 disagg_link_inflight(const struct disagg_link *link)
+{
+	u64 n = 0;
+	u32 i;
+
+	if (!disagg_link_is_up(link))
+		return 0;
+	for (i = 0; i < link->nr_lanes; i++) {
+		const struct disagg_lane *lane = &link->lanes[i];
+
+		n += READ_ONCE(lane->requests) - READ_ONCE(lane->replies);
+	}
+	return n;
+}
+
+static u32 disagg_frame_crc(const struct disagg_wire_frame *frame)
+{
+	return ~crc32c(~0, frame, offsetof(struct disagg_wire_frame, header_crc));
+}
+
+/* CRC32C of a payload, by a copy of its iterator; @iter is left alone. */
+static u32 disagg_payload_crc(const struct iov_iter *payload, size_t len)
+{
+	struct iov_iter iter = *payload;
+	u32 crc = ~0;
+	u8 chunk[256];
+
+	iter.data_source = ITER_SOURCE;
+	while (len) {
+		size_t n = min(len, sizeof(chunk));
+
+		if (copy_from_iter(chunk, n, &iter) != n)
+			break;
+		crc = crc32c(crc, chunk, n);
+		len -= n;
+	}
+	return ~crc;
+}
+
+static bool disagg_io_has_payload(const struct disagg_io *io)
+{
+	return io->frame.op == DISAGG_WIRE_OP_WRITE;
+}
+
+/**
+ * disagg_lane_begin - a request is about to be sent
+ * @lane: the lane
+ * @io: the request; its frame is completed
+ *
+ * From here on a reply may end the request, once it is wholly sent. Called with
+ * the socket's lock held.
+ */
+void disagg_lane_begin(struct disagg_lane *lane, struct disagg_io *io)
+{
+	struct disagg_slot *slot = &lane->slots[le32_to_cpu(io->frame.tag)];
+
+	/* Begun before, and not a byte of it was taken. */
+	if (slot->io == io)
+		return;
+	slot->io = io;
+	io->frame.generation = cpu_to_le32(++slot->generation);
+	if (lane->link->features & DISAGG_WIRE_F_CRC32C) {
+		if (disagg_io_has_payload(io))
+			io->frame.payload_crc =
+				cpu_to_le32(disagg_payload_crc(&io->payload,
+							       le32_to_cpu(io->frame.length)));
+		io->frame.header_crc = cpu_to_le32(disagg_frame_crc(&io->frame));
+	}
+	WRITE_ONCE(lane->requests, lane->requests + 1);
+}
+
+static int disagg_status_to_errno(u16 status)
+{
+	switch (status) {
+	case DISAGG_WIRE_OK:
+		return 0;
+	case DISAGG_WIRE_E_NO_SPACE:
+		return -ENOSPC;
+	case DISAGG_WIRE_E_NOT_SUPPORTED:
+		return -EOPNOTSUPP;
+	default:
+		return -EIO;
+	}
+}
+
+static void disagg_lane_end(struct disagg_lane *lane, struct disagg_io *io,
+			    int error)
+{
+	lane->rx_state = DISAGG_RX_FRAME;
+	lane->rx_have = 0;
+	lane->rx_io = NULL;
+	WRITE_ONCE(lane->replies, lane->replies + 1);
+	lane->link->ops->done(io, error, lane->rx_batch);
+}
+
+static int disagg_lane_refuse(struct disagg_lane *lane, const char *what)
+{
+	lane->rx_state = DISAGG_RX_STOPPED;
+	disagg_link_fail(lane->link, "lane %u: the target sent %s", lane->index, what);
+	return -EPROTO;
+}
+
+/**
+ * disagg_lane_reply - look at the frame in rx_frame
+ * @lane: the lane
+ *
+ * Ends its request, or sets the lane up to receive the payload. No field is
+ * used before it is checked. Called with the socket's lock held.
+ *
+ * Return: 0, or -EPROTO after which nothing more may be read.
+ */
+int disagg_lane_reply(struct disagg_lane *lane)
+{
+	const struct disagg_wire_frame *frame = &lane->rx_frame;
+	u32 tag = le32_to_cpu(frame->tag);
+	u32 payload = le32_to_cpu(frame->payload);
+	u16 status = le16_to_cpu(frame->status);
+	struct disagg_link *link = lane->link;
+	struct disagg_slot *slot;
+	struct disagg_io *io;
+	u32 expected;
+
+	if (frame->magic != cpu_to_le32(DISAGG_WIRE_MAGIC_REPLY))
+		return disagg_lane_refuse(lane, "something that is no reply");
+	if (link->features & DISAGG_WIRE_F_CRC32C) {
+		if (le32_to_cpu(frame->header_crc) != disagg_frame_crc(frame))
+			return disagg_lane_refuse(lane, "a frame with a wrong CRC");
+	} else if (frame->header_crc || frame->payload_crc) {
+		return disagg_lane_refuse(lane, "a CRC that was not agreed on");
+	}
+	if (frame->flags || memchr_inv(frame->reserved, 0, sizeof(frame->reserved)))
+		return disagg_lane_refuse(lane, "a frame with reserved bits set");
+	if (tag >= link->depth)
+		return disagg_lane_refuse(lane, "a tag out of range");
+	if (payload > link->max_payload)
+		return disagg_lane_refuse(lane, "a payload that is too long");
+
+	slot = &lane->slots[tag];
+	io = slot->io;
+	if (!io || le32_to_cpu(frame->generation) != slot->generation) {
+		WRITE_ONCE(lane->stale, lane->stale + 1);
+		lane->rx_state = payload ? DISAGG_RX_SKIP : DISAGG_RX_FRAME;
+		lane->rx_have = 0;
+		lane->rx_left = payload;
+		return 0;
+	}
+
+	if (frame->op != io->frame.op)
+		return disagg_lane_refuse(lane, "a reply to another operation");
+	if (io->sent != sizeof(io->frame) + le32_to_cpu(io->frame.payload))
+		return disagg_lane_refuse(lane, "a reply before it had the request");
+	expected = frame->op == DISAGG_WIRE_OP_READ && status == DISAGG_WIRE_OK ?
+		   le32_to_cpu(io->frame.length) : 0;
+	if (payload != expected)
+		return disagg_lane_refuse(lane, "a payload of a wrong length");
+	if (status == DISAGG_WIRE_E_PROTO)
+		return disagg_lane_refuse(lane, "word that it can't read us");
+	if (status == DISAGG_WIRE_E_STALE) {
+		set_bit(DISAGG_LINK_LEASE_GONE, &link->flags);
+		return disagg_lane_refuse(lane, "word that the lease has ended");
+	}
+
+	slot->io = NULL;
+	if (payload) {
+		lane->rx_state = DISAGG_RX_PAYLOAD;
+		lane->rx_left = payload;
+		lane->rx_io = io;
+		lane->rx_iter = io->payload;
+		return 0;
+	}
+	disagg_lane_end(lane, io, disagg_status_to_errno(status));
+	return 0;
+}
+
+/**
+ * disagg_lane_payload_done - the payload of rx_io is all there
+ * @lane: the lane
+ *
+ * Called with the socket's lock held. Return: 0, or -EPROTO after which nothing
+ * more may be read; the request is then ended by the link's end.
+ */
+int disagg_lane_payload_done(struct disagg_lane *lane)
+{
+	struct disagg_io *io = lane->rx_io;
+
+	if ((lane->link->features & DISAGG_WIRE_F_CRC32C) &&
+	    disagg_payload_crc(&io->payload, le32_to_cpu(io->frame.length)) !=
+	    le32_to_cpu(lane->rx_frame.payload_crc))
+		return disagg_lane_refuse(lane, "a payload with a wrong CRC");
+	disagg_lane_end(lane, io, 0);
+	return 0;
+}
+
+/**
+ * disagg_lane_receive - read what a lane's socket holds
+ * @lane: the lane
+ * @read: the transport's reader; it calls disagg_lane_reply() and the like
+ *
+ * Requests that end meanwhile are completed together. Called with the socket's
+ * lock held.
+ */
+void disagg_lane_receive(struct disagg_lane *lane,
+			 void (*read)(struct disagg_lane *lane))
+{
+	DEFINE_IO_COMP_BATCH(batch);
+
+	lane->rx_batch = &batch;
+	read(lane);
+	lane->rx_batch = NULL;
+	if (batch.complete)
+		batch.complete(&batch);
+}
+
+int disagg_link_init(void)
+{
+	disagg_wq = alloc_workqueue("disagg", WQ_MEM_RECLAIM | WQ_HIGHPRI | WQ_UNBOUND, 0);
+	return disagg_wq ? 0 : -ENOMEM;
+}
+
+void disagg_link_exit(void)
+{
+	destroy_workqueue(disagg_wq);
+}

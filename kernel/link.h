@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _DISAGG_LINK_H
+#define _DISAGG_LINK_H
+
+#include <linux/llist.h>
+#include <linux/mutex.h>
+#include <linux/uio.h>
+#include <linux/workqueue.h>
+#include <uapi/linux/disagg_netlink.h>
+#include <uapi/linux/disagg_wire.h>
+
+struct io_comp_batch;
+struct netlink_ext_ack;
+struct socket;
+
+#define DISAGG_REASON_LEN	96
+
+/**
+ * struct disagg_io - one request on its way through a lane
+ *
+ * Lives in its front's request and belongs to the lane from disagg_lane_send()
+ * until it is handed to disagg_link_ops.done, or, after disagg_link_ops.down,
+ * back to the front.
+ *
+ * @node: entry of the lane's list of requests to send
+ * @frame: the request as it goes over the wire; the lane fills in its
+ *	generation and header_crc
+ * @payload: WRITE: what to send; READ: where to put the reply's payload.
+ *	frame.length bytes; not used otherwise
+ * @sent: bytes of frame and payload that the socket has taken
+ * @splice: the payload's pages may be handed to the socket by reference
+ */
+struct disagg_io {
+	struct llist_node node;
+	struct disagg_wire_frame frame;
+	struct iov_iter payload;
+	u32 sent;
+	bool splice;
+};
+
+/**
+ * struct disagg_slot - what a tag stands for on a lane
+ * @io: the request that waits for a reply, or NULL
+ * @generation: of the request that used this tag last
+ */
+struct disagg_slot {
+	struct disagg_io *io;
+	u32 generation;
+};
+
+enum disagg_rx_state {
+	DISAGG_RX_FRAME,	/* reading a frame */
+	DISAGG_RX_PAYLOAD,	/* reading the payload of rx_io */
+	DISAGG_RX_SKIP,		/* dropping the payload of a stale reply */
+	DISAGG_RX_STOPPED,	/* the link has failed */
+};
+
+/**
+ * struct disagg_lane - one connection of a link
+ *
+ * Requests are queued without a lock on @tx_new, moved to @tx_list and sent
+ * under @tx_mutex. Everything from @slots on is guarded by the socket's own
+ * lock, which sender and receiver both hold: so a reply can't be looked at
+ * before its request is wholly sent.
+ */
+struct disagg_lane {
+	struct disagg_link *link;
+	struct socket *sock;
+	u32 index;
+	bool stopped;			/* link down; guarded by tx_mutex */
+	char peer[64];
+
+	struct llist_head tx_new;
+	struct mutex tx_mutex;		/* one sender at a time */
+	struct llist_node *tx_list;	/* oldest first */
+	bool tx_blocked;		/* the socket's buffer is full */
+	struct work_struct tx_work;
+
+	void (*saved_data_ready)(struct sock *sk);
+	void (*saved_write_space)(struct sock *sk);
+	void (*saved_state_change)(struct sock *sk);
+
+	struct disagg_slot *slots;
+	enum disagg_rx_state rx_state;
+	u32 rx_have;			/* bytes of rx_frame that are here */
+	u32 rx_left;			/* bytes of payload still to come */
+	struct disagg_wire_frame rx_frame;
+	struct disagg_io *rx_io;
+	struct iov_iter rx_iter;
+	struct io_comp_batch *rx_batch;
+
+	u64 requests;
+	u64 replies;
+	u64 stale;
+	u64 tx_bytes;
+	u64 rx_bytes;
+};
+
+/**
+ * struct disagg_link_ops - what a link calls in the device that owns it
+ * @done: a request has ended with @error (0 or negative errno). Called in
+ *	softirq or process context with the socket's lock held; must not sleep,
+ *	nor send.
+ * @stop: stop handing requests to the link; on return no disagg_lane_send()
+ *	runs. Process context, may sleep.
+ * @down: the lanes are silent and nothing touches the link's requests any
+ *	more: end them. Process context, may sleep.
+ */
+struct disagg_link_ops {
+	void (*done)(struct disagg_io *io, int error,
+		     struct io_comp_batch *batch);
+	void (*stop)(struct disagg_link *link);
+	void (*down)(struct disagg_link *link);
+};
+
+enum disagg_link_flags {
+	DISAGG_LINK_FAILED,	/* no more requests; down_work is queued */
+	DISAGG_LINK_LEASE_GONE,	/* the target says that the lease has ended */
+	DISAGG_LINK_CLOSING,	/* the peer may close, it's all over */
+};
+
+/**
+ * struct disagg_link - the session between one device and its target
+ * @owner: for @ops
+ * @max_payload: bytes that may follow a frame
+ * @depth: requests in flight per lane; tags are below it
+ * @reason: why it failed; stable once DISAGG_LINK_FAILED is seen and
+ *	down_work has run
+ */
+struct disagg_link {
+	const struct disagg_link_ops *ops;
+	void *owner;
+	unsigned long flags;
+	u64 features;
+	u32 max_payload;
+	u32 depth;
+	struct work_struct down_work;
+	char reason[DISAGG_REASON_LEN];
+	u32 nr_lanes;
+	struct disagg_lane lanes[] __counted_by(nr_lanes);
+};
+
+static inline bool disagg_link_is_up(const struct disagg_link *link)
+{
+	return likely(!test_bit(DISAGG_LINK_FAILED, &link->flags));
+}
+
+/* link.c: life of a link */
+struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *owner,
+				      u32 nr_lanes, u32 depth, u32 max_payload,
+				      u64 features);
+int disagg_link_set_lane(struct disagg_link *link, u32 index, int fd,
+			 const char **why);
+int disagg_link_start(struct disagg_link *link);
+__printf(2, 3)
+void disagg_link_fail(struct disagg_link *link, const char *fmt, ...);
+void disagg_link_flush(struct disagg_link *link);
+void disagg_link_close(struct disagg_link *link);
+void disagg_link_free(struct disagg_link *link);
+u32 disagg_link_inflight(const struct disagg_link *link);
+
+int disagg_link_init(void);
+void disagg_link_exit(void);
+
+/* link.c: frames, as both directions of a transport need them */
+void disagg_lane_begin(struct disagg_lane *lane, struct disagg_io *io);
+int disagg_lane_reply(struct disagg_lane *lane);
+int disagg_lane_payload_done(struct disagg_lane *lane);
+void disagg_lane_receive(struct disagg_lane *lane,
+			 void (*read)(struct disagg_lane *lane));
+
+/* tcp.c */
+int disagg_tcp_claim(struct disagg_lane *lane, int fd, const char **why);
+int disagg_tcp_start(struct disagg_lane *lane);
+void disagg_tcp_stop(struct disagg_lane *lane, bool abort);
+void disagg_tcp_release(struct disagg_lane *lane);
+void disagg_lane_send(struct disagg_lane *lane, struct disagg_io *io, bool last);
+void disagg_lane_kick(struct disagg_lane *lane);
+void disagg_tcp_tx_work(struct work_struct *work);
+
+extern struct workqueue_struct *disagg_wq;
+
+#endif /* _DISAGG_LINK_H */

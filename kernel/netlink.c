@@ -1,0 +1,787 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Control: the generic netlink family that Documentation/netlink/specs/
+ * disagg.yaml specifies. Messages are checked and put into words here; what
+ * they mean is done elsewhere.
+ */
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <net/genetlink.h>
+
+#include "block.h"
+#include "device.h"
+#include "netlink.h"
+#include "netlink_gen.h"
+#include "node.h"
+
+#define DISAGG_IO_TIMEOUT_DEFAULT	30000	/* ms */
+#define DISAGG_IO_TIMEOUT_MIN		100
+#define DISAGG_IO_TIMEOUT_MAX		3600000
+
+/* Room for a device, and for each of its lanes. */
+#define DISAGG_MSG_DEVICE	1024
+#define DISAGG_MSG_LANE		192
+
+/* Refuse: @attr, which may be NULL, is what @why is about. */
+static int disagg_refuse(struct genl_info *info, int err, int attr, const char *why)
+{
+	if (info->extack) {
+		info->extack->_msg = why;
+		if (attr)
+			info->extack->bad_attr = info->attrs[attr];
+	}
+	return err;
+}
+
+static int disagg_refuse_missing(struct genl_info *info, int attr, const char *why)
+{
+	NL_SET_ERR_ATTR_MISS(info->extack, NULL, attr);
+	return disagg_refuse(info, -EINVAL, 0, why);
+}
+
+static int disagg_get_name(struct genl_info *info, int attr, const char **name,
+			   const char *missing, const char *invalid)
+{
+	if (!info->attrs[attr])
+		return disagg_refuse_missing(info, attr, missing);
+	*name = nla_data(info->attrs[attr]);
+	if (!disagg_name_is_valid(*name))
+		return disagg_refuse(info, -EINVAL, attr, invalid);
+	return 0;
+}
+
+static int disagg_get_node_name(struct genl_info *info, int attr, const char **name)
+{
+	return disagg_get_name(info, attr, name, "the node's name is missing",
+			       "node: a name is 1 to 31 of [A-Za-z0-9._-], the first a letter or digit");
+}
+
+static int disagg_get_device_name(struct genl_info *info, const char **name)
+{
+	return disagg_get_name(info, DISAGG_A_DEVICE_NAME, name,
+			       "the device's name is missing",
+			       "name: a name is 1 to 31 of [A-Za-z0-9._-], the first a letter or digit");
+}
+
+static int disagg_put_u64(struct sk_buff *skb, int attr, u64 value)
+{
+	return nla_put_u64_64bit(skb, attr, value, DISAGG_A_DEVICE_PAD);
+}
+
+static int disagg_put_lane(struct sk_buff *skb, const struct disagg_lane *lane)
+{
+	u32 state = disagg_link_is_up(lane->link) ? DISAGG_LANE_STATE_LIVE :
+						    DISAGG_LANE_STATE_LOST;
+	struct nlattr *nest;
+
+	nest = nla_nest_start(skb, DISAGG_A_DEVICE_LANE);
+	if (!nest)
+		return -EMSGSIZE;
+	if (nla_put_u32(skb, DISAGG_A_LANE_INDEX, lane->index) ||
+	    nla_put_u32(skb, DISAGG_A_LANE_STATE, state) ||
+	    nla_put_string(skb, DISAGG_A_LANE_PEER, lane->peer) ||
+	    nla_put_u64_64bit(skb, DISAGG_A_LANE_REQUESTS,
+			      READ_ONCE(lane->requests), DISAGG_A_LANE_PAD) ||
+	    nla_put_u64_64bit(skb, DISAGG_A_LANE_REPLIES,
+			      READ_ONCE(lane->replies), DISAGG_A_LANE_PAD) ||
+	    nla_put_u64_64bit(skb, DISAGG_A_LANE_STALE,
+			      READ_ONCE(lane->stale), DISAGG_A_LANE_PAD) ||
+	    nla_put_u64_64bit(skb, DISAGG_A_LANE_TX_BYTES,
+			      READ_ONCE(lane->tx_bytes), DISAGG_A_LANE_PAD) ||
+	    nla_put_u64_64bit(skb, DISAGG_A_LANE_RX_BYTES,
+			      READ_ONCE(lane->rx_bytes), DISAGG_A_LANE_PAD)) {
+		nla_nest_cancel(skb, nest);
+		return -EMSGSIZE;
+	}
+	nla_nest_end(skb, nest);
+	return 0;
+}
+
+static int disagg_put_link(struct sk_buff *skb, const struct disagg_link *link)
+{
+	u32 i;
+
+	if (nla_put_u32(skb, DISAGG_A_DEVICE_MAX_PAYLOAD, link->max_payload) ||
+	    nla_put_u32(skb, DISAGG_A_DEVICE_DEPTH, link->depth) ||
+	    nla_put_u32(skb, DISAGG_A_DEVICE_INFLIGHT, disagg_link_inflight(link)))
+		return -EMSGSIZE;
+	if (!disagg_link_is_up(link) &&
+	    nla_put_string(skb, DISAGG_A_DEVICE_REASON, link->reason))
+		return -EMSGSIZE;
+	for (i = 0; i < link->nr_lanes; i++)
+		if (disagg_put_lane(skb, &link->lanes[i]))
+			return -EMSGSIZE;
+	return 0;
+}
+
+static int disagg_put_stats(struct sk_buff *skb, const struct disagg_device *dev)
+{
+	struct disagg_block_stats stats;
+
+	disagg_block_get_stats(dev, &stats);
+	if (nla_put_u32(skb, DISAGG_A_DEVICE_OPENERS, disagg_block_openers(dev)) ||
+	    disagg_put_u64(skb, DISAGG_A_DEVICE_READ_BYTES, stats.read_bytes) ||
+	    disagg_put_u64(skb, DISAGG_A_DEVICE_WRITE_BYTES, stats.write_bytes) ||
+	    disagg_put_u64(skb, DISAGG_A_DEVICE_ERRORS, stats.errors))
+		return -EMSGSIZE;
+	return 0;
+}
+
+static int disagg_put_disk(struct sk_buff *skb, const struct disagg_device *dev)
+{
+	char disk[DISAGG_NAME_MAX + 1];
+
+	snprintf(disk, sizeof(disk), "disagg%u", dev->id);
+	return nla_put_string(skb, DISAGG_A_DEVICE_DISK, disk);
+}
+
+/* The device is registered or being detached by the caller, so that its parts stay. */
+static int disagg_put_device(struct sk_buff *skb, const struct disagg_device *dev,
+			     u32 portid, u32 seq, int flags, u8 cmd)
+{
+	const struct disagg_device_params *params = &dev->params;
+	void *hdr;
+
+	hdr = genlmsg_put(skb, portid, seq, &disagg_nl_family, flags, cmd);
+	if (!hdr)
+		return -EMSGSIZE;
+	if (nla_put_u32(skb, DISAGG_A_DEVICE_ID, dev->id) ||
+	    nla_put_string(skb, DISAGG_A_DEVICE_NODE, dev->node_name) ||
+	    nla_put_string(skb, DISAGG_A_DEVICE_NAME, params->name) ||
+	    nla_put_u32(skb, DISAGG_A_DEVICE_KIND, params->kind) ||
+	    nla_put_u32(skb, DISAGG_A_DEVICE_CLASS, params->class) ||
+	    nla_put_u32(skb, DISAGG_A_DEVICE_STATE, disagg_device_state(dev)) ||
+	    disagg_put_disk(skb, dev) ||
+	    disagg_put_u64(skb, DISAGG_A_DEVICE_SIZE, READ_ONCE(params->size)) ||
+	    nla_put_u32(skb, DISAGG_A_DEVICE_BLOCK_SIZE, params->block_size) ||
+	    nla_put_u32(skb, DISAGG_A_DEVICE_FLAGS, params->flags) ||
+	    disagg_put_u64(skb, DISAGG_A_DEVICE_FEATURES, params->features) ||
+	    nla_put_string(skb, DISAGG_A_DEVICE_TARGET, params->target) ||
+	    nla_put_string(skb, DISAGG_A_DEVICE_RESOURCE, params->resource) ||
+	    nla_put(skb, DISAGG_A_DEVICE_LEASE, DISAGG_LEASE_LEN, params->lease) ||
+	    disagg_put_u64(skb, DISAGG_A_DEVICE_GENERATION, params->generation) ||
+	    nla_put_u32(skb, DISAGG_A_DEVICE_MAX_DISCARD, params->max_discard) ||
+	    nla_put_u32(skb, DISAGG_A_DEVICE_IO_TIMEOUT, READ_ONCE(params->io_timeout)) ||
+	    disagg_put_u64(skb, DISAGG_A_DEVICE_CREATED, dev->created) ||
+	    disagg_put_link(skb, dev->link) ||
+	    (dev->block && disagg_put_stats(skb, dev))) {
+		genlmsg_cancel(skb, hdr);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(skb, hdr);
+	return 0;
+}
+
+static int disagg_put_node(struct sk_buff *skb, const struct disagg_node *node,
+			   u32 portid, u32 seq, int flags, u8 cmd)
+{
+	void *hdr;
+
+	hdr = genlmsg_put(skb, portid, seq, &disagg_nl_family, flags, cmd);
+	if (!hdr)
+		return -EMSGSIZE;
+	if (nla_put_string(skb, DISAGG_A_NODE_NAME, node->name) ||
+	    nla_put_u32(skb, DISAGG_A_NODE_DEVICES, node->nr_devices) ||
+	    nla_put_u64_64bit(skb, DISAGG_A_NODE_CREATED, node->created, 0)) {
+		genlmsg_cancel(skb, hdr);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(skb, hdr);
+	return 0;
+}
+
+static struct sk_buff *disagg_new_device_msg(const struct disagg_device *dev)
+{
+	return genlmsg_new(DISAGG_MSG_DEVICE + dev->link->nr_lanes * DISAGG_MSG_LANE,
+			   GFP_KERNEL);
+}
+
+static void disagg_multicast(struct sk_buff *skb)
+{
+	genlmsg_multicast(&disagg_nl_family, skb, 0, DISAGG_NLGRP_EVENTS, GFP_KERNEL);
+}
+
+static bool disagg_has_listeners(void)
+{
+	return genl_has_listeners(&disagg_nl_family, &init_net, DISAGG_NLGRP_EVENTS);
+}
+
+/**
+ * disagg_netlink_notify_device - tell listeners about a device
+ * @dev: the device; not freed nor dismantled meanwhile
+ * @cmd: DISAGG_CMD_*_NTF
+ *
+ * May sleep. An event that can't be made for want of memory is not sent.
+ */
+void disagg_netlink_notify_device(struct disagg_device *dev, u8 cmd)
+{
+	struct sk_buff *skb;
+
+	if (!disagg_has_listeners())
+		return;
+	skb = disagg_new_device_msg(dev);
+	if (!skb)
+		return;
+	if (disagg_put_device(skb, dev, 0, 0, 0, cmd)) {
+		nlmsg_free(skb);
+		return;
+	}
+	disagg_multicast(skb);
+}
+
+/* Tell listeners about a node. The registry is locked. */
+void disagg_netlink_notify_node(struct disagg_node *node, u8 cmd)
+{
+	struct sk_buff *skb;
+
+	if (!disagg_has_listeners())
+		return;
+	skb = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
+	if (!skb)
+		return;
+	if (disagg_put_node(skb, node, 0, 0, 0, cmd)) {
+		nlmsg_free(skb);
+		return;
+	}
+	disagg_multicast(skb);
+}
+
+int disagg_nl_info_get_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	u32 nodes = 0, devices = 0;
+	struct disagg_device *dev;
+	struct disagg_node *node;
+	struct sk_buff *reply;
+	unsigned long id;
+	void *hdr;
+
+	if (mutex_lock_killable(&disagg_registry_lock))
+		return -EINTR;
+	xa_for_each(&disagg_nodes, id, node)
+		nodes++;
+	xa_for_each(&disagg_devices, id, dev)
+		devices++;
+	mutex_unlock(&disagg_registry_lock);
+
+	reply = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
+	if (!reply)
+		return -ENOMEM;
+	hdr = genlmsg_put_reply(reply, info, &disagg_nl_family, 0, DISAGG_CMD_INFO_GET);
+	if (!hdr ||
+	    nla_put_string(reply, DISAGG_A_INFO_MODULE_VERSION, DISAGG_VERSION) ||
+	    nla_put_u32(reply, DISAGG_A_INFO_API_VERSION, DISAGG_API_VERSION) ||
+	    nla_put_u32(reply, DISAGG_A_INFO_WIRE_VERSION, DISAGG_WIRE_VERSION) ||
+	    nla_put_u64_64bit(reply, DISAGG_A_INFO_FEATURES, DISAGG_WIRE_F_ALL, 0) ||
+	    nla_put_u32(reply, DISAGG_A_INFO_NODES, nodes) ||
+	    nla_put_u32(reply, DISAGG_A_INFO_DEVICES, devices)) {
+		nlmsg_free(reply);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(reply, hdr);
+	return genlmsg_reply(reply, info);
+}
+
+int disagg_nl_node_get_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct disagg_node *node;
+	struct sk_buff *reply;
+	const char *name;
+	int err;
+
+	err = disagg_get_node_name(info, DISAGG_A_NODE_NAME, &name);
+	if (err)
+		return err;
+	reply = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
+	if (!reply)
+		return -ENOMEM;
+
+	err = mutex_lock_killable(&disagg_registry_lock);
+	if (err)
+		goto err_free;
+	node = disagg_node_find(name);
+	if (node)
+		err = disagg_put_node(reply, node, info->snd_portid, info->snd_seq, 0,
+				      DISAGG_CMD_NODE_GET);
+	else
+		err = disagg_refuse(info, -ENOENT, DISAGG_A_NODE_NAME,
+				    "name: there is no node of this name");
+	mutex_unlock(&disagg_registry_lock);
+	if (err)
+		goto err_free;
+	return genlmsg_reply(reply, info);
+
+err_free:
+	nlmsg_free(reply);
+	return err;
+}
+
+/* Mark a dump's message, if the registry has changed since the dump began. */
+static void disagg_dump_check(struct netlink_callback *cb, struct sk_buff *skb,
+			      unsigned int start)
+{
+	struct nlmsghdr *hdr = (struct nlmsghdr *)(skb->data + start);
+
+	nl_dump_check_consistent(cb, hdr);
+}
+
+int disagg_nl_node_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	unsigned long id = cb->args[0];
+	struct disagg_node *node;
+	int err = 0;
+
+	if (mutex_lock_killable(&disagg_registry_lock))
+		return -EINTR;
+	cb->seq = disagg_registry_seq + 1;
+	xa_for_each_start(&disagg_nodes, id, node, cb->args[0]) {
+		unsigned int start = skb->len;
+
+		err = disagg_put_node(skb, node, NETLINK_CB(cb->skb).portid,
+				      cb->nlh->nlmsg_seq, NLM_F_MULTI,
+				      DISAGG_CMD_NODE_GET);
+		if (err)
+			break;
+		disagg_dump_check(cb, skb, start);
+		cb->args[0] = id + 1;
+	}
+	mutex_unlock(&disagg_registry_lock);
+	return err && !skb->len ? err : skb->len;
+}
+
+int disagg_nl_node_new_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct disagg_node *node;
+	const char *name;
+	int err;
+
+	err = disagg_get_node_name(info, DISAGG_A_NODE_NAME, &name);
+	if (err)
+		return err;
+	if (mutex_lock_killable(&disagg_registry_lock))
+		return -EINTR;
+	node = disagg_node_new(name);
+	if (IS_ERR(node)) {
+		err = PTR_ERR(node);
+		disagg_refuse(info, err, DISAGG_A_NODE_NAME,
+			      err == -EEXIST ? "name: there is a node of this name" :
+					       "out of memory");
+	} else {
+		disagg_netlink_notify_node(node, DISAGG_CMD_NODE_NEW_NTF);
+	}
+	mutex_unlock(&disagg_registry_lock);
+	return err;
+}
+
+int disagg_nl_node_del_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	const char *name, *why = NULL;
+	int err;
+
+	err = disagg_get_node_name(info, DISAGG_A_NODE_NAME, &name);
+	if (err)
+		return err;
+	err = disagg_node_remove(name, nla_get_flag(info->attrs[DISAGG_A_NODE_FORCE]), &why);
+	return err ? disagg_refuse(info, err, DISAGG_A_NODE_NAME, why) : 0;
+}
+
+/* The registry is locked. */
+static struct disagg_device *disagg_lookup_device(struct genl_info *info, int *err)
+{
+	struct disagg_device *dev;
+	struct disagg_node *node;
+	const char *node_name, *name;
+
+	if (info->attrs[DISAGG_A_DEVICE_ID]) {
+		dev = xa_load(&disagg_devices, nla_get_u32(info->attrs[DISAGG_A_DEVICE_ID]));
+		if (!dev)
+			*err = disagg_refuse(info, -ENOENT, DISAGG_A_DEVICE_ID,
+					     "id: there is no device of this id");
+		return dev;
+	}
+	*err = disagg_get_node_name(info, DISAGG_A_DEVICE_NODE, &node_name);
+	if (!*err)
+		*err = disagg_get_device_name(info, &name);
+	if (*err)
+		return NULL;
+	node = disagg_node_find(node_name);
+	if (!node) {
+		*err = disagg_refuse(info, -ENOENT, DISAGG_A_DEVICE_NODE,
+				     "node: there is no node of this name");
+		return NULL;
+	}
+	list_for_each_entry(dev, &node->devices, entry)
+		if (!strcmp(dev->params.name, name))
+			return dev;
+	*err = disagg_refuse(info, -ENOENT, DISAGG_A_DEVICE_NAME,
+			     "name: the node has no device of this name");
+	return NULL;
+}
+
+int disagg_nl_device_get_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct sk_buff *reply = NULL;
+	struct disagg_device *dev;
+	int err = 0;
+
+	if (mutex_lock_killable(&disagg_registry_lock))
+		return -EINTR;
+	dev = disagg_lookup_device(info, &err);
+	if (!dev)
+		goto out;
+	err = -ENOMEM;
+	reply = disagg_new_device_msg(dev);
+	if (!reply)
+		goto out;
+	err = disagg_put_device(reply, dev, info->snd_portid, info->snd_seq, 0,
+				DISAGG_CMD_DEVICE_GET);
+out:
+	mutex_unlock(&disagg_registry_lock);
+	if (err) {
+		nlmsg_free(reply);
+		return err;
+	}
+	return genlmsg_reply(reply, info);
+}
+
+int disagg_nl_device_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	unsigned long id = cb->args[0];
+	struct disagg_device *dev;
+	int err = 0;
+
+	if (mutex_lock_killable(&disagg_registry_lock))
+		return -EINTR;
+	cb->seq = disagg_registry_seq + 1;
+	xa_for_each_start(&disagg_devices, id, dev, cb->args[0]) {
+		unsigned int start = skb->len;
+
+		err = disagg_put_device(skb, dev, NETLINK_CB(cb->skb).portid,
+					cb->nlh->nlmsg_seq, NLM_F_MULTI,
+					DISAGG_CMD_DEVICE_GET);
+		if (err)
+			break;
+		disagg_dump_check(cb, skb, start);
+		cb->args[0] = id + 1;
+	}
+	mutex_unlock(&disagg_registry_lock);
+	return err && !skb->len ? err : skb->len;
+}
+
+static const struct {
+	int attr;
+	const char *missing;
+} disagg_device_required[] = {
+	{ DISAGG_A_DEVICE_KIND, "kind is missing" },
+	{ DISAGG_A_DEVICE_CLASS, "class is missing" },
+	{ DISAGG_A_DEVICE_SIZE, "size is missing" },
+	{ DISAGG_A_DEVICE_BLOCK_SIZE, "block-size is missing" },
+	{ DISAGG_A_DEVICE_FEATURES, "features is missing" },
+	{ DISAGG_A_DEVICE_LEASE, "lease is missing" },
+	{ DISAGG_A_DEVICE_GENERATION, "generation is missing" },
+	{ DISAGG_A_DEVICE_MAX_PAYLOAD, "max-payload is missing" },
+	{ DISAGG_A_DEVICE_DEPTH, "depth is missing" },
+	{ DISAGG_A_DEVICE_LANE, "lane is missing: a device needs at least one" },
+};
+
+static int disagg_check_timeout(struct genl_info *info, u32 *io_timeout)
+{
+	struct nlattr *attr = info->attrs[DISAGG_A_DEVICE_IO_TIMEOUT];
+
+	if (!attr)
+		return 0;
+	*io_timeout = nla_get_u32(attr);
+	if (*io_timeout < DISAGG_IO_TIMEOUT_MIN || *io_timeout > DISAGG_IO_TIMEOUT_MAX)
+		return disagg_refuse(info, -EINVAL, DISAGG_A_DEVICE_IO_TIMEOUT,
+				     "io-timeout: 100 to 3600000 ms");
+	return 0;
+}
+
+static void disagg_get_label(struct genl_info *info, int attr, char *label)
+{
+	if (info->attrs[attr])
+		nla_strscpy(label, info->attrs[attr], DISAGG_LABEL_MAX + 1);
+}
+
+/* Is it text that can be shown and put into a file? */
+static bool disagg_label_is_valid(const char *label)
+{
+	for (; *label; label++)
+		if (*label < ' ' || *label > '~')
+			return false;
+	return true;
+}
+
+static int disagg_get_size(struct genl_info *info, struct disagg_device_params *params)
+{
+	u32 block_size = nla_get_u32(info->attrs[DISAGG_A_DEVICE_BLOCK_SIZE]);
+	u64 size = nla_get_u64(info->attrs[DISAGG_A_DEVICE_SIZE]);
+
+	if (block_size < 512 || block_size > 4096 || !is_power_of_2(block_size))
+		return disagg_refuse(info, -EINVAL, DISAGG_A_DEVICE_BLOCK_SIZE,
+				     "block-size: a power of two from 512 to 4096");
+	if (!size)
+		return disagg_refuse(info, -EINVAL, DISAGG_A_DEVICE_SIZE,
+				     "size: must not be zero");
+	if (size % block_size)
+		return disagg_refuse(info, -EINVAL, DISAGG_A_DEVICE_SIZE,
+				     "size: not a multiple of block-size");
+	if (size > LLONG_MAX)
+		return disagg_refuse(info, -EINVAL, DISAGG_A_DEVICE_SIZE,
+				     "size: too large for a disk");
+	params->block_size = block_size;
+	params->size = size;
+	return 0;
+}
+
+static int disagg_get_params(struct genl_info *info, struct disagg_device_params *params)
+{
+	struct nlattr **attrs = info->attrs;
+	const char *name;
+	int err, i;
+
+	err = disagg_get_device_name(info, &name);
+	if (err)
+		return err;
+	for (i = 0; i < ARRAY_SIZE(disagg_device_required); i++)
+		if (!attrs[disagg_device_required[i].attr])
+			return disagg_refuse_missing(info, disagg_device_required[i].attr,
+						     disagg_device_required[i].missing);
+
+	strscpy(params->name, name, sizeof(params->name));
+	params->kind = nla_get_u32(attrs[DISAGG_A_DEVICE_KIND]);
+	if (params->kind != DISAGG_DEVICE_KIND_BLOCK)
+		return disagg_refuse(info, -EOPNOTSUPP, DISAGG_A_DEVICE_KIND,
+				     "kind: only block is supported");
+	params->class = nla_get_u32(attrs[DISAGG_A_DEVICE_CLASS]);
+	if (params->class == DISAGG_RESOURCE_CLASS_GPU)
+		return disagg_refuse(info, -EOPNOTSUPP, DISAGG_A_DEVICE_CLASS,
+				     "class: a GPU can't be a block device");
+	err = disagg_get_size(info, params);
+	if (err)
+		return err;
+	params->features = nla_get_u64(attrs[DISAGG_A_DEVICE_FEATURES]);
+	params->generation = nla_get_u64(attrs[DISAGG_A_DEVICE_GENERATION]);
+	nla_memcpy(params->lease, attrs[DISAGG_A_DEVICE_LEASE], sizeof(params->lease));
+	if (attrs[DISAGG_A_DEVICE_FLAGS])
+		params->flags = nla_get_u32(attrs[DISAGG_A_DEVICE_FLAGS]);
+	if (attrs[DISAGG_A_DEVICE_MAX_DISCARD])
+		params->max_discard = nla_get_u32(attrs[DISAGG_A_DEVICE_MAX_DISCARD]);
+	disagg_get_label(info, DISAGG_A_DEVICE_TARGET, params->target);
+	if (!disagg_label_is_valid(params->target))
+		return disagg_refuse(info, -EINVAL, DISAGG_A_DEVICE_TARGET,
+				     "target: must be printable ASCII");
+	disagg_get_label(info, DISAGG_A_DEVICE_RESOURCE, params->resource);
+	if (!disagg_label_is_valid(params->resource))
+		return disagg_refuse(info, -EINVAL, DISAGG_A_DEVICE_RESOURCE,
+				     "resource: must be printable ASCII");
+	params->io_timeout = DISAGG_IO_TIMEOUT_DEFAULT;
+	return disagg_check_timeout(info, &params->io_timeout);
+}
+
+/* The next lane of the message after @attr, or the first after NULL. */
+static struct nlattr *disagg_next_lane(struct genl_info *info, struct nlattr *attr)
+{
+	struct nlattr *pos;
+	bool seen = !attr;
+	int rem;
+
+	nla_for_each_attr(pos, genlmsg_data(info->genlhdr), genlmsg_len(info->genlhdr), rem) {
+		if (seen && nla_type(pos) == DISAGG_A_DEVICE_LANE)
+			return pos;
+		if (pos == attr)
+			seen = true;
+	}
+	return NULL;
+}
+
+static int disagg_set_lanes(struct genl_info *info, struct disagg_link *link)
+{
+	struct nlattr *tb[DISAGG_A_LANE_MAX + 1];
+	struct nlattr *attr = NULL;
+	const char *why = NULL;
+	int err;
+
+	while ((attr = disagg_next_lane(info, attr))) {
+		err = nla_parse_nested(tb, DISAGG_A_LANE_MAX, attr, disagg_lane_nl_policy,
+				       info->extack);
+		if (err)
+			return err;
+		if (!tb[DISAGG_A_LANE_INDEX]) {
+			why = "lane: index is missing";
+			err = -EINVAL;
+		} else if (!tb[DISAGG_A_LANE_FD]) {
+			why = "lane: fd is missing";
+			err = -EINVAL;
+		} else {
+			err = disagg_link_set_lane(link, nla_get_u32(tb[DISAGG_A_LANE_INDEX]),
+						   nla_get_s32(tb[DISAGG_A_LANE_FD]), &why);
+		}
+		if (err) {
+			disagg_refuse(info, err, 0, why);
+			if (info->extack)
+				info->extack->bad_attr = attr;
+			return err;
+		}
+	}
+	return 0;
+}
+
+static struct disagg_device *disagg_new_device(struct genl_info *info,
+					       const struct disagg_device_params *params)
+{
+	u32 max_payload = nla_get_u32(info->attrs[DISAGG_A_DEVICE_MAX_PAYLOAD]);
+	u32 depth = nla_get_u32(info->attrs[DISAGG_A_DEVICE_DEPTH]);
+	struct disagg_device *dev;
+	struct nlattr *attr = NULL;
+	u32 nr_lanes = 0;
+	int err;
+
+	while ((attr = disagg_next_lane(info, attr)))
+		nr_lanes++;
+	if (nr_lanes > DISAGG_MAX_LANES)
+		return ERR_PTR(disagg_refuse(info, -EINVAL, DISAGG_A_DEVICE_LANE,
+					     "lane: too many, 64 at most"));
+	if (depth < 1 || depth > DISAGG_WIRE_MAX_DEPTH)
+		return ERR_PTR(disagg_refuse(info, -EINVAL, DISAGG_A_DEVICE_DEPTH,
+					     "depth: 1 to 1024"));
+	if (max_payload < PAGE_SIZE || max_payload > DISAGG_WIRE_MAX_PAYLOAD ||
+	    max_payload % params->block_size)
+		return ERR_PTR(disagg_refuse(info, -EINVAL, DISAGG_A_DEVICE_MAX_PAYLOAD,
+					     "max-payload: 4096 to 4194304, a multiple of block-size"));
+
+	dev = disagg_device_alloc(params, nr_lanes, depth, max_payload);
+	if (!dev)
+		return ERR_PTR(disagg_refuse(info, -ENOMEM, 0, "out of memory"));
+	err = disagg_set_lanes(info, dev->link);
+	if (err) {
+		disagg_device_put(dev);
+		return ERR_PTR(err);
+	}
+	return dev;
+}
+
+int disagg_nl_device_new_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct disagg_device_params params = {};
+	const char *node, *why = NULL;
+	struct disagg_device *dev;
+	struct sk_buff *reply;
+	void *hdr;
+	int err;
+
+	err = disagg_get_node_name(info, DISAGG_A_DEVICE_NODE, &node);
+	if (err)
+		return err;
+	err = disagg_get_params(info, &params);
+	if (err)
+		return err;
+	reply = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
+	if (!reply)
+		return -ENOMEM;
+	dev = disagg_new_device(info, &params);
+	if (IS_ERR(dev)) {
+		err = PTR_ERR(dev);
+		goto err_free;
+	}
+
+	err = disagg_device_attach(dev, node, &why);
+	if (err) {
+		disagg_refuse(info, err, err == -EEXIST ? DISAGG_A_DEVICE_NAME :
+			      err == -ENOENT || err == -EBUSY ? DISAGG_A_DEVICE_NODE :
+			      err == -ECONNRESET ? DISAGG_A_DEVICE_LANE : 0, why);
+		goto err_put;
+	}
+
+	hdr = genlmsg_put_reply(reply, info, &disagg_nl_family, 0, DISAGG_CMD_DEVICE_NEW);
+	if (WARN_ON_ONCE(!hdr || nla_put_u32(reply, DISAGG_A_DEVICE_ID, dev->id) ||
+			 disagg_put_disk(reply, dev))) {
+		err = -EMSGSIZE;
+		goto err_put;
+	}
+	genlmsg_end(reply, hdr);
+	disagg_device_put(dev);
+	return genlmsg_reply(reply, info);
+
+err_put:
+	disagg_device_put(dev);
+err_free:
+	nlmsg_free(reply);
+	return err;
+}
+
+/* Return: the device that the message names, with a reference, or an error. */
+static struct disagg_device *disagg_find_device(struct genl_info *info)
+{
+	struct disagg_device *dev;
+	int err = 0;
+
+	if (mutex_lock_killable(&disagg_registry_lock))
+		return ERR_PTR(-EINTR);
+	dev = disagg_lookup_device(info, &err);
+	if (dev)
+		disagg_device_get(dev);
+	mutex_unlock(&disagg_registry_lock);
+	return dev ?: ERR_PTR(err);
+}
+
+int disagg_nl_device_set_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct nlattr *size = info->attrs[DISAGG_A_DEVICE_SIZE];
+	struct disagg_device *dev;
+	const char *why = NULL;
+	u32 io_timeout = 0;
+	int err;
+
+	err = disagg_check_timeout(info, &io_timeout);
+	if (err)
+		return err;
+	dev = disagg_find_device(info);
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+	if (size)
+		err = disagg_device_resize(dev, nla_get_u64(size), &why);
+	if (err)
+		disagg_refuse(info, err, DISAGG_A_DEVICE_SIZE, why);
+	else if (io_timeout)
+		err = disagg_device_set_timeout(dev, io_timeout, &why);
+	if (err && !size)
+		disagg_refuse(info, err, DISAGG_A_DEVICE_NAME, why);
+	disagg_device_put(dev);
+	return err;
+}
+
+int disagg_nl_device_del_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct disagg_device *dev;
+	const char *why = NULL;
+	int err;
+
+	dev = disagg_find_device(info);
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+	err = disagg_device_detach(dev, nla_get_flag(info->attrs[DISAGG_A_DEVICE_FORCE]),
+				   &why);
+	if (err)
+		disagg_refuse(info, err, DISAGG_A_DEVICE_NAME, why);
+	disagg_device_put(dev);
+	return err;
+}
+
+int __init disagg_netlink_init(void)
+{
+#define OPS 10
+	static struct genl_split_ops folded[OPS];
+
+	/* The generator has no words for it: control is for the initial namespace alone. */
+	disagg_nl_family.netnsok = false;
+	if (WARN_ON(disagg_nl_family.n_split_ops > OPS))
+		return -EINVAL;
+	disagg_compat_genl_fold(&disagg_nl_family, folded);
+	return genl_register_family(&disagg_nl_family);
+#undef OPS
+}
+
+void disagg_netlink_exit(void)
+{
+	genl_unregister_family(&disagg_nl_family);
+}

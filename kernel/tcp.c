@@ -1,0 +1,467 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Lanes over TCP sockets that user space has connected.
+ *
+ * Sending happens in the submitter's context, holding the socket's lock for a
+ * whole batch and never waiting for room; what does not fit goes on from
+ * sk_write_space by tx_work. Receiving happens where TCP has the data, in
+ * sk_data_ready, straight from the skb into the request's pages.
+ *
+ * Traps:
+ * - The owner of the socket's lock runs the receive path from its own
+ *   release_sock(). So the receive path takes no lock of the sender.
+ * - Pages are handed to TCP by reference: before a request is given back
+ *   without a reply its socket must have been aborted (disagg_tcp_stop()).
+ */
+#include <linux/file.h>
+#include <linux/inet.h>
+#include <linux/net.h>
+#include <linux/tcp.h>
+#include <net/inet_connection_sock.h>
+#include <net/sock.h>
+#include <net/tcp.h>
+
+#include "link.h"
+
+/* How often a sender comes back for others' requests before a worker does. */
+#define DISAGG_TX_ROUNDS	4
+
+/**
+ * disagg_tcp_claim - take over a connected socket for a lane
+ * @lane: a lane without a socket
+ * @fd: the socket, as the current process's file descriptor
+ * @why: set to what is wrong with it, on failure
+ *
+ * Nothing is received before disagg_tcp_start(). Return: 0 or negative errno.
+ */
+int disagg_tcp_claim(struct disagg_lane *lane, int fd, const char **why)
+{
+	struct sockaddr_storage addr;
+	struct socket *sock;
+	struct sock *sk;
+	int err;
+
+	sock = sockfd_lookup(fd, &err);
+	if (!sock) {
+		*why = err == -ENOTSOCK ? "lane: fd is no socket" :
+					  "lane: fd is no open file descriptor";
+		return err;
+	}
+	sk = sock->sk;
+
+	err = -EPROTONOSUPPORT;
+	if (!sk || sock->type != SOCK_STREAM || sk->sk_protocol != IPPROTO_TCP ||
+	    (sk->sk_family != AF_INET && sk->sk_family != AF_INET6)) {
+		*why = "lane: fd is no TCP socket";
+		goto err_put;
+	}
+	if (inet_csk(sk)->icsk_ulp_ops) {
+		*why = "lane: fd has an upper layer protocol such as TLS, which is not supported";
+		goto err_put;
+	}
+	if (READ_ONCE(sk->sk_state) != TCP_ESTABLISHED ||
+	    kernel_getpeername(sock, (struct sockaddr *)&addr) < 0) {
+		err = -ENOTCONN;
+		*why = "lane: fd is not connected";
+		goto err_put;
+	}
+
+	write_lock_bh(&sk->sk_callback_lock);
+	err = sk->sk_user_data ? -EBUSY : 0;
+	if (!err)
+		sk->sk_user_data = lane;
+	write_unlock_bh(&sk->sk_callback_lock);
+	if (err) {
+		*why = "lane: fd is in use, by another lane perhaps";
+		goto err_put;
+	}
+
+	snprintf(lane->peer, sizeof(lane->peer), "%pISpc", &addr);
+	lane->sock = sock;
+	return 0;
+
+err_put:
+	sockfd_put(sock);
+	return err;
+}
+
+static int disagg_tcp_take_frame(struct disagg_lane *lane, struct sk_buff *skb,
+				 unsigned int offset, size_t len)
+{
+	size_t n = min(len, sizeof(lane->rx_frame) - lane->rx_have);
+	int err;
+
+	err = skb_copy_bits(skb, offset, (u8 *)&lane->rx_frame + lane->rx_have, n);
+	if (err)
+		return err;
+	lane->rx_have += n;
+	if (lane->rx_have == sizeof(lane->rx_frame)) {
+		err = disagg_lane_reply(lane);
+		if (err)
+			return err;
+	}
+	return n;
+}
+
+static int disagg_tcp_take_payload(struct disagg_lane *lane, struct sk_buff *skb,
+				   unsigned int offset, size_t len)
+{
+	size_t n = min_t(size_t, len, lane->rx_left);
+	int err;
+
+	err = skb_copy_datagram_iter(skb, offset, &lane->rx_iter, n);
+	if (err)
+		return err;
+	lane->rx_left -= n;
+	if (!lane->rx_left) {
+		err = disagg_lane_payload_done(lane);
+		if (err)
+			return err;
+	}
+	return n;
+}
+
+static int disagg_tcp_skip(struct disagg_lane *lane, size_t len)
+{
+	size_t n = min_t(size_t, len, lane->rx_left);
+
+	lane->rx_left -= n;
+	if (!lane->rx_left)
+		lane->rx_state = DISAGG_RX_FRAME;
+	return n;
+}
+
+static int disagg_tcp_recv(read_descriptor_t *desc, struct sk_buff *skb,
+			   unsigned int offset, size_t len)
+{
+	struct disagg_lane *lane = desc->arg.data;
+	size_t done = 0;
+
+	while (done < len) {
+		int n;
+
+		switch (lane->rx_state) {
+		case DISAGG_RX_FRAME:
+			n = disagg_tcp_take_frame(lane, skb, offset + done, len - done);
+			break;
+		case DISAGG_RX_PAYLOAD:
+			n = disagg_tcp_take_payload(lane, skb, offset + done, len - done);
+			break;
+		case DISAGG_RX_SKIP:
+			n = disagg_tcp_skip(lane, len - done);
+			break;
+		default:
+			n = -EPIPE;
+		}
+		if (n < 0) {
+			lane->rx_state = DISAGG_RX_STOPPED;
+			disagg_link_fail(lane->link, "lane %u: receiving failed: %d",
+					 lane->index, n);
+			return done ?: n;
+		}
+		done += n;
+	}
+	WRITE_ONCE(lane->rx_bytes, lane->rx_bytes + done);
+	return done;
+}
+
+static void disagg_tcp_read(struct disagg_lane *lane)
+{
+	read_descriptor_t desc = { .arg.data = lane, .count = 1 };
+
+	tcp_read_sock(lane->sock->sk, &desc, disagg_tcp_recv);
+}
+
+/* Called with the socket's lock held, by TCP or by disagg_tcp_start(). */
+static void disagg_tcp_data_ready(struct sock *sk)
+{
+	struct disagg_lane *lane;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	lane = sk->sk_user_data;
+	if (lane && lane->rx_state != DISAGG_RX_STOPPED)
+		disagg_lane_receive(lane, disagg_tcp_read);
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+static void disagg_tcp_write_space(struct sock *sk)
+{
+	struct disagg_lane *lane;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	lane = sk->sk_user_data;
+	if (lane && sk_stream_is_writeable(sk)) {
+		clear_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
+		queue_work(disagg_wq, &lane->tx_work);
+	}
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+static void disagg_tcp_check_state(struct disagg_lane *lane)
+{
+	struct sock *sk = lane->sock->sk;
+	int err = READ_ONCE(sk->sk_err);
+
+	if (READ_ONCE(sk->sk_state) == TCP_ESTABLISHED ||
+	    test_bit(DISAGG_LINK_CLOSING, &lane->link->flags))
+		return;
+	if (err == ETIMEDOUT)
+		disagg_link_fail(lane->link, "lane %u: the target does not answer TCP",
+				 lane->index);
+	else if (err)
+		disagg_link_fail(lane->link, "lane %u: the connection broke: error %d",
+				 lane->index, err);
+	else
+		disagg_link_fail(lane->link, "lane %u: the target closed the connection",
+				 lane->index);
+}
+
+static void disagg_tcp_state_change(struct sock *sk)
+{
+	struct disagg_lane *lane;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	lane = sk->sk_user_data;
+	if (lane)
+		disagg_tcp_check_state(lane);
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+/**
+ * disagg_tcp_start - begin to receive
+ * @lane: a lane that has claimed a socket
+ *
+ * Return: 0, or -ENOTCONN if the connection has ended.
+ */
+int disagg_tcp_start(struct disagg_lane *lane)
+{
+	struct sock *sk = lane->sock->sk;
+	int err = 0;
+
+	tcp_sock_set_nodelay(sk);
+
+	lock_sock(sk);
+	/* No way from an allocation back into a block device. */
+	sk->sk_allocation = GFP_NOIO;
+	disagg_compat_no_task_frag(sk);
+
+	write_lock_bh(&sk->sk_callback_lock);
+	lane->saved_data_ready = sk->sk_data_ready;
+	lane->saved_write_space = sk->sk_write_space;
+	lane->saved_state_change = sk->sk_state_change;
+	sk->sk_data_ready = disagg_tcp_data_ready;
+	sk->sk_write_space = disagg_tcp_write_space;
+	sk->sk_state_change = disagg_tcp_state_change;
+	write_unlock_bh(&sk->sk_callback_lock);
+
+	/* What came before the callbacks were there. */
+	disagg_tcp_data_ready(sk);
+	if (sk->sk_state != TCP_ESTABLISHED) {
+		disagg_tcp_check_state(lane);
+		err = -ENOTCONN;
+	}
+	release_sock(sk);
+	return err;
+}
+
+/**
+ * disagg_tcp_stop - silence a lane
+ * @lane: the lane; nobody calls disagg_lane_send() any more
+ * @abort: drop what is queued in the socket, and every page it refers to;
+ *	otherwise an orderly shutdown
+ *
+ * On return nothing touches the lane's requests. Waits for nobody outside this
+ * host. May be called again.
+ */
+void disagg_tcp_stop(struct disagg_lane *lane, bool abort)
+{
+	struct sock *sk;
+
+	if (!lane->sock)
+		return;
+	sk = lane->sock->sk;
+
+	mutex_lock(&lane->tx_mutex);
+	lane->stopped = true;
+	lane->tx_list = NULL;
+	llist_del_all(&lane->tx_new);
+	mutex_unlock(&lane->tx_mutex);
+
+	lock_sock(sk);
+	write_lock_bh(&sk->sk_callback_lock);
+	if (sk->sk_user_data == lane) {
+		sk->sk_user_data = NULL;
+		if (lane->saved_data_ready) {
+			sk->sk_data_ready = lane->saved_data_ready;
+			sk->sk_write_space = lane->saved_write_space;
+			sk->sk_state_change = lane->saved_state_change;
+		}
+	}
+	write_unlock_bh(&sk->sk_callback_lock);
+	lane->rx_state = DISAGG_RX_STOPPED;
+	release_sock(sk);
+
+	cancel_work_sync(&lane->tx_work);
+
+	if (abort)
+		tcp_abort(sk, ECONNABORTED);
+	else
+		kernel_sock_shutdown(lane->sock, SHUT_RDWR);
+}
+
+/* Give the socket back. The lane was stopped, or never started. */
+void disagg_tcp_release(struct disagg_lane *lane)
+{
+	if (!lane->sock)
+		return;
+	if (!lane->stopped)
+		disagg_tcp_stop(lane, false);
+	sockfd_put(lane->sock);
+	lane->sock = NULL;
+}
+
+/* Bytes that go out for a request: the frame and, for a WRITE, its payload. */
+static u32 disagg_io_wire_len(const struct disagg_io *io)
+{
+	return sizeof(io->frame) + le32_to_cpu(io->frame.payload);
+}
+
+/*
+ * Send on from where @io stands. Socket lock held. Return: bytes taken, or
+ * -EAGAIN when the socket is full, or another negative errno.
+ */
+static int disagg_tcp_send_some(struct disagg_lane *lane, struct disagg_io *io,
+				bool more)
+{
+	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
+	struct socket *sock = lane->sock;
+	size_t len;
+
+	if (io->sent < sizeof(io->frame)) {
+		struct kvec vec = {
+			.iov_base = (u8 *)&io->frame + io->sent,
+			.iov_len = sizeof(io->frame) - io->sent,
+		};
+
+		len = vec.iov_len;
+		iov_iter_kvec(&msg.msg_iter, ITER_SOURCE, &vec, 1, len);
+		if (more || io->frame.payload)
+			msg.msg_flags |= MSG_MORE;
+	} else {
+		u32 done = io->sent - sizeof(io->frame);
+
+		msg.msg_iter = io->payload;
+		iov_iter_advance(&msg.msg_iter, done);
+		len = le32_to_cpu(io->frame.payload) - done;
+		if (io->splice)
+			msg.msg_flags |= DISAGG_MSG_SPLICE_PAGES;
+		if (more)
+			msg.msg_flags |= MSG_MORE;
+	}
+	return sock->ops->sendmsg_locked(sock->sk, &msg, len);
+}
+
+static struct disagg_io *disagg_lane_next(struct disagg_lane *lane)
+{
+	if (!lane->tx_list)
+		lane->tx_list = llist_reverse_order(llist_del_all(&lane->tx_new));
+	return lane->tx_list ? llist_entry(lane->tx_list, struct disagg_io, node) : NULL;
+}
+
+/* Socket lock held. Return: 0 when @io is wholly sent, or negative errno. */
+static int disagg_lane_transmit_one(struct disagg_lane *lane, struct disagg_io *io)
+{
+	bool more = io->node.next || !llist_empty(&lane->tx_new);
+	u32 len = disagg_io_wire_len(io);
+
+	if (!io->sent)
+		disagg_lane_begin(lane, io);
+	while (io->sent < len) {
+		int n = disagg_tcp_send_some(lane, io, more);
+
+		if (n <= 0)
+			return n ?: -EPIPE;
+		io->sent += n;
+		WRITE_ONCE(lane->tx_bytes, lane->tx_bytes + n);
+	}
+	return 0;
+}
+
+/* Send all that is queued, or as much as the socket takes. tx_mutex held. */
+static void disagg_lane_transmit(struct disagg_lane *lane)
+{
+	struct sock *sk = lane->sock->sk;
+	struct disagg_io *io;
+	int err = 0;
+
+	if (lane->stopped)
+		return;
+
+	lock_sock(sk);
+	WRITE_ONCE(lane->tx_blocked, false);
+	while ((io = disagg_lane_next(lane))) {
+		err = disagg_lane_transmit_one(lane, io);
+		if (err)
+			break;
+		/* Once the lock is free @io is the receive path's. */
+		lane->tx_list = io->node.next;
+	}
+	if (err == -EAGAIN)
+		WRITE_ONCE(lane->tx_blocked, true);
+	else if (err)
+		disagg_link_fail(lane->link, "lane %u: sending failed: error %d",
+				 lane->index, -err);
+	release_sock(sk);
+}
+
+/**
+ * disagg_lane_kick - send what is queued
+ * @lane: the lane
+ *
+ * Process context, may sleep for the socket's lock and for memory, never for
+ * room in the socket.
+ */
+void disagg_lane_kick(struct disagg_lane *lane)
+{
+	int rounds = DISAGG_TX_ROUNDS;
+
+	do {
+		/* Who holds it looks at tx_new again after letting it go. */
+		if (!mutex_trylock(&lane->tx_mutex))
+			return;
+		disagg_lane_transmit(lane);
+		mutex_unlock(&lane->tx_mutex);
+		smp_mb();	/* pairs with llist_add() of one who found it held */
+		if (llist_empty(&lane->tx_new) || READ_ONCE(lane->tx_blocked))
+			return;
+	} while (--rounds);
+	queue_work(disagg_wq, &lane->tx_work);
+}
+
+/**
+ * disagg_lane_send - queue a request, and send unless more are coming
+ * @lane: the lane
+ * @io: the request, its frame filled in up to the generation
+ * @last: no other follows at once
+ *
+ * Process context, may sleep.
+ */
+void disagg_lane_send(struct disagg_lane *lane, struct disagg_io *io, bool last)
+{
+	io->sent = 0;
+	llist_add(&io->node, &lane->tx_new);
+	if (last)
+		disagg_lane_kick(lane);
+}
+
+void disagg_tcp_tx_work(struct work_struct *work)
+{
+	struct disagg_lane *lane = container_of(work, struct disagg_lane, tx_work);
+
+	mutex_lock(&lane->tx_mutex);
+	disagg_lane_transmit(lane);
+	mutex_unlock(&lane->tx_mutex);
+	smp_mb();	/* as in disagg_lane_kick() */
+	if (!llist_empty(&lane->tx_new) && !READ_ONCE(lane->tx_blocked))
+		queue_work(disagg_wq, work);
+}
