@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The operations of a control connection. */
+#include <endian.h>
+#include <string.h>
+
+#include "session.h"
+#include "wire.h"
+
+static void reply_grant(struct session *s, const struct lease *l, bool with_token)
+{
+	lease_grant(l, with_token, session_payload(s));
+	session_reply(s, DISAGG_WIRE_OK, sizeof(struct disagg_wire_grant), 0);
+}
+
+/* Where a list starts, from the frame: false, and a reply, if it can't. */
+static bool list_start(struct session *s, uint32_t len, unsigned int total,
+		       unsigned int *first)
+{
+	uint64_t offset = le64toh(s->frame.offset);
+
+	if (len || s->frame.length || s->frame.flags) {
+		session_reply(s, DISAGG_WIRE_E_PROTO, 0, 0);
+		return false;
+	}
+	*first = offset < total ? (unsigned int)offset : total;
+	return true;
+}
+
+static void inventory(struct session *s, uint32_t len)
+{
+	const unsigned int most = DISAGG_WIRE_MAX_CONTROL /
+				  sizeof(struct disagg_wire_resource);
+	struct disagg_wire_resource *out = session_payload(s);
+	unsigned int total = resources_count(), i, n = 0;
+
+	if (!list_start(s, len, total, &i))
+		return;
+	for (; i < total && n < most; i++, n++) {
+		const struct resource *r = resource_at(i);
+		uint64_t available, largest;
+		uint32_t leases = 0;
+
+		for (struct lease *l = lease_first(); l; l = lease_next(l))
+			leases += l->resource == r;
+		resource_room(r, &available, &largest);
+		memset(&out[n], 0, sizeof(out[n]));
+		out[n].class = htole32(r->conf->class);
+		out[n].attrs = htole32(r->conf->read_only ? DISAGG_WIRE_ATTR_READ_ONLY : 0);
+		out[n].capacity = htole64(r->capacity);
+		out[n].available = htole64(available);
+		out[n].largest = htole64(largest);
+		out[n].leases = htole32(leases);
+		out[n].block_size = htole32(r->conf->block_size);
+		memcpy(out[n].id, r->conf->id, sizeof(out[n].id));
+		memcpy(out[n].model, r->model, sizeof(out[n].model));
+	}
+	session_reply(s, DISAGG_WIRE_OK, (uint32_t)(n * sizeof(*out)), total);
+}
+
+static void leases(struct session *s, uint32_t len)
+{
+	const unsigned int most = DISAGG_WIRE_MAX_CONTROL /
+				  sizeof(struct disagg_wire_lease_info);
+	struct disagg_wire_lease_info *out = session_payload(s);
+	unsigned int total = leases_count(), skip, n = 0;
+
+	if (!list_start(s, len, total, &skip))
+		return;
+	for (struct lease *l = lease_first(); l && n < most; l = lease_next(l)) {
+		if (skip) {
+			skip--;
+			continue;
+		}
+		lease_info(l, &out[n++]);
+	}
+	session_reply(s, DISAGG_WIRE_OK, (uint32_t)(n * sizeof(*out)), total);
+}
+
+static void reserve(struct session *s, const void *payload, uint32_t len)
+{
+	struct disagg_wire_reserve req;
+	struct lease *l;
+	uint16_t status;
+
+	if (len != sizeof(req)) {
+		session_reply(s, DISAGG_WIRE_E_PROTO, 0, 0);
+		return;
+	}
+	memcpy(&req, payload, sizeof(req));
+	if (!dsg_is_zero(req.reserved, sizeof(req.reserved)) ||
+	    dsg_is_zero(req.txid, sizeof(req.txid)) ||
+	    le32toh(req.attrs) & ~DISAGG_WIRE_ATTR_READ_ONLY ||
+	    !dsg_string_ok(req.id, sizeof(req.id)) ||
+	    !dsg_string_ok(req.node, sizeof(req.node)) ||
+	    !dsg_string_ok(req.device, sizeof(req.device)) ||
+	    !dsg_string_ok(req.host, sizeof(req.host))) {
+		session_reply(s, DISAGG_WIRE_E_INVALID, 0, 0);
+		return;
+	}
+	status = lease_reserve(&req, &l);
+	if (status)
+		session_reply(s, status, 0, 0);
+	else
+		reply_grant(s, l, true);
+}
+
+static uint16_t check_ref(struct session *s, const struct disagg_wire_lease_ref *ref,
+			  struct lease **l)
+{
+	uint8_t proof[DISAGG_WIRE_KEY_LEN], op = s->frame.op;
+	uint16_t status = lease_find(ref->lease, l);
+
+	if (status)
+		return status;
+	if (dsg_lease_ref_proof((*l)->token, s->nonce, op, ref, proof) ||
+	    !dsg_equal(proof, ref->proof, sizeof(proof)))
+		return DISAGG_WIRE_E_DENIED;
+	if (le64toh(ref->generation) != (*l)->generation)
+		return DISAGG_WIRE_E_STALE;
+	if (!dsg_is_zero(ref->reserved, sizeof(ref->reserved)) ||
+	    (ref->size && op != DISAGG_WIRE_OP_RESIZE) ||
+	    (ref->lease_ns && op != DISAGG_WIRE_OP_RENEW))
+		return DISAGG_WIRE_E_INVALID;
+	return DISAGG_WIRE_OK;
+}
+
+static void act(struct session *s, const void *payload, uint32_t len)
+{
+	struct disagg_wire_lease_ref ref;
+	struct lease *l = NULL;
+	uint8_t op = s->frame.op;
+	uint16_t status;
+
+	if (len != sizeof(ref)) {
+		session_reply(s, DISAGG_WIRE_E_PROTO, 0, 0);
+		return;
+	}
+	memcpy(&ref, payload, sizeof(ref));
+	status = check_ref(s, &ref, &l);
+	if (!status) {
+		switch (op) {
+		case DISAGG_WIRE_OP_COMMIT:
+			status = lease_commit(l);
+			break;
+		case DISAGG_WIRE_OP_RELEASE:
+			status = lease_release(l);
+			break;
+		case DISAGG_WIRE_OP_RENEW:
+			status = lease_renew(l, le64toh(ref.lease_ns));
+			break;
+		default:
+			status = lease_resize(l, le64toh(ref.size));
+			break;
+		}
+	}
+	if (status == LEASE_LATER) {
+		session_wait(s, l);
+	} else if (status || op == DISAGG_WIRE_OP_RELEASE) {
+		session_reply(s, status, 0, 0);
+	} else {
+		reply_grant(s, l, false);
+	}
+}
+
+void lease_done(struct lease *lease, uint8_t op, uint16_t status)
+{
+	struct session *after;
+
+	for (struct session *s = session_first(); s; s = after) {
+		after = s->next;
+		if (s->state != SESSION_WAIT || s->lease != lease || s->frame.op != op)
+			continue;
+		if (status || op == DISAGG_WIRE_OP_RELEASE)
+			session_reply(s, status, 0, 0);
+		else
+			reply_grant(s, lease, false);
+	}
+}
+
+void control_request(struct session *s, const void *payload, uint32_t len)
+{
+	if (s->frame.flags) {
+		session_reply(s, DISAGG_WIRE_E_PROTO, 0, 0);
+		return;
+	}
+	switch (s->frame.op) {
+	case DISAGG_WIRE_OP_INVENTORY:
+		inventory(s, len);
+		break;
+	case DISAGG_WIRE_OP_LEASES:
+		leases(s, len);
+		break;
+	case DISAGG_WIRE_OP_RESERVE:
+		reserve(s, payload, len);
+		break;
+	case DISAGG_WIRE_OP_COMMIT:
+	case DISAGG_WIRE_OP_RELEASE:
+	case DISAGG_WIRE_OP_RENEW:
+	case DISAGG_WIRE_OP_RESIZE:
+		act(s, payload, len);
+		break;
+	default:
+		session_reply(s, DISAGG_WIRE_E_NOT_SUPPORTED, 0, 0);
+	}
+}

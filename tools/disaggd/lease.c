@@ -1,0 +1,636 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The life of a lease: reserved -> (starting) -> committed -> (ending) -> gone.
+ * Each step is in the journal before anybody hears of it, and what a lease holds of
+ * its resource is free again only when its worker is dead.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "journal.h"
+#include "lease.h"
+#include "log.h"
+#include "wire.h"
+
+#define STOP_GRACE_NS	(5 * DSG_NSEC_PER_SEC)
+
+static const struct config *conf;
+static struct lease *leases;
+static unsigned int count;
+static bool stopping;
+
+static uint64_t wall_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * DSG_NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+/* The journal keeps times that survive a reboot; SQLite's integers are signed. */
+static uint64_t wall_after(uint64_t ns)
+{
+	uint64_t now = wall_now();
+
+	if (!ns)
+		return 0;
+	return ns > INT64_MAX - now ? INT64_MAX : now + ns;
+}
+
+static uint64_t expiry_after(uint64_t ns)
+{
+	return ns ? dsg_deadline(ns) : 0;
+}
+
+struct lease *lease_first(void)
+{
+	return leases;
+}
+
+struct lease *lease_next(const struct lease *lease)
+{
+	return lease->next;
+}
+
+unsigned int leases_count(void)
+{
+	return count;
+}
+
+static void link_lease(struct lease *l)
+{
+	l->next = leases;
+	l->link = &leases;
+	if (leases)
+		leases->link = &l->next;
+	leases = l;
+	count++;
+}
+
+static void free_lease(struct lease *l)
+{
+	*l->link = l->next;
+	if (l->next)
+		l->next->link = l->link;
+	count--;
+	explicit_bzero(l->token, sizeof(l->token));
+	free(l);
+}
+
+uint16_t lease_find(const uint8_t id[DISAGG_WIRE_UUID_LEN], struct lease **lease)
+{
+	for (struct lease *l = leases; l; l = l->next) {
+		if (memcmp(l->id, id, sizeof(l->id)))
+			continue;
+		*lease = l;
+		return l->state == LEASE_ENDING ? DISAGG_WIRE_E_STALE : DISAGG_WIRE_OK;
+	}
+	return journal_has_ended(id) ? DISAGG_WIRE_E_STALE : DISAGG_WIRE_E_NOT_FOUND;
+}
+
+static int load_row(const struct journal_row *row, void *ctx)
+{
+	struct resource *r = resource_find(row->resource);
+	uint64_t now = wall_now();
+	struct lease *l;
+
+	(void)ctx;
+	if (row->class == DISAGG_WIRE_CLASS_MEMORY && row->state == JOURNAL_COMMITTED)
+		return journal_end(row->generation, "its memory ended with the daemon");
+	if (row->expires_wall && row->expires_wall <= now)
+		return journal_end(row->generation, "expired");
+	if (!r || r->conf->class != row->class) {
+		log_warning("lease %llu is on resource %s, which is no longer offered: kept aside",
+			    (unsigned long long)row->generation, row->resource);
+		return 0;
+	}
+	if (row->class == DISAGG_WIRE_CLASS_STORAGE &&
+	    (row->offset > r->capacity || row->size > r->capacity - row->offset)) {
+		log_error("lease %llu reaches beyond the end of %s: is this the right device?",
+			  (unsigned long long)row->generation, row->resource);
+		return -ERANGE;
+	}
+	l = calloc(1, sizeof(*l));
+	if (!l)
+		return -ENOMEM;
+	l->resource = r;
+	l->state = row->state == JOURNAL_COMMITTED ? LEASE_COMMITTED : LEASE_RESERVED;
+	l->generation = row->generation;
+	l->attrs = row->attrs;
+	l->size = row->size;
+	l->held = row->size;
+	l->offset = row->offset;
+	l->lease_ns = row->lease_ns;
+	l->expires = row->expires_wall ? expiry_after(row->expires_wall - now) : 0;
+	memcpy(l->id, row->id, sizeof(l->id));
+	memcpy(l->txid, row->txid, sizeof(l->txid));
+	memcpy(l->token, row->token, sizeof(l->token));
+	memcpy(l->node, row->node, sizeof(l->node));
+	memcpy(l->device, row->device, sizeof(l->device));
+	memcpy(l->host, row->host, sizeof(l->host));
+	link_lease(l);
+	return 0;
+}
+
+/* Rows are ended while they are loaded, so they are collected first. */
+struct rows {
+	struct journal_row *row;
+	size_t count;
+};
+
+static int collect_row(const struct journal_row *row, void *ctx)
+{
+	struct rows *rows = ctx;
+	struct journal_row *more = realloc(rows->row, (rows->count + 1) * sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	rows->row = more;
+	rows->row[rows->count++] = *row;
+	return 0;
+}
+
+int leases_open(const struct config *config)
+{
+	struct rows rows = { 0 };
+	int err;
+
+	conf = config;
+	err = journal_load(collect_row, &rows);
+	for (size_t i = 0; i < rows.count && !err; i++)
+		err = load_row(&rows.row[i], NULL);
+	if (rows.row)
+		explicit_bzero(rows.row, rows.count * sizeof(*rows.row));
+	free(rows.row);
+	if (!err && rows.count)
+		log_info("journal: %zu leases were open, %u go on", rows.count, count);
+	return err;
+}
+
+void leases_close(void)
+{
+	while (leases)
+		free_lease(leases);
+}
+
+/* Within the quotas, if @more bytes and @leases more leases go to @host? */
+static bool quota_ok(const char *host, uint64_t more, uint64_t new_leases)
+{
+	uint64_t size = 0, n = 0;
+
+	for (struct lease *l = leases; l; l = l->next) {
+		if (strcmp(l->host, host))
+			continue;
+		size += l->held;
+		n++;
+	}
+	return count + new_leases <= conf->quota.max_leases &&
+	       n + new_leases <= conf->quota.max_leases_per_host &&
+	       more <= conf->quota.max_size_per_host &&
+	       size <= conf->quota.max_size_per_host - more;
+}
+
+static bool resource_fits(const struct resource *r, const struct disagg_wire_reserve *req)
+{
+	return r->conf->class == le32toh(req->class) &&
+	       le64toh(req->size) % r->conf->block_size == 0 &&
+	       (!r->conf->read_only ||
+		le32toh(req->attrs) & DISAGG_WIRE_ATTR_READ_ONLY);
+}
+
+/*
+ * A named resource, or the one whose largest piece is the tightest fit: big pieces
+ * stay whole for leases that need them. Ties go to the first in the configuration.
+ */
+static uint16_t choose(const struct disagg_wire_reserve *req, struct resource **chosen,
+		       uint64_t *offset)
+{
+	uint64_t size = le64toh(req->size), available, largest, best = UINT64_MAX;
+	uint16_t status = DISAGG_WIRE_E_NOT_FOUND;
+
+	if (req->id[0]) {
+		*chosen = resource_find(req->id);
+		if (!*chosen || (*chosen)->conf->class != le32toh(req->class))
+			return DISAGG_WIRE_E_NOT_FOUND;
+		if ((*chosen)->conf->read_only &&
+		    !(le32toh(req->attrs) & DISAGG_WIRE_ATTR_READ_ONLY))
+			return DISAGG_WIRE_E_READ_ONLY;
+		if (!resource_fits(*chosen, req))
+			return DISAGG_WIRE_E_INVALID;
+		return resource_place(*chosen, size, offset) ? DISAGG_WIRE_E_NO_SPACE :
+							       DISAGG_WIRE_OK;
+	}
+	*chosen = NULL;
+	for (unsigned int i = 0; i < resources_count(); i++) {
+		struct resource *r = resource_at(i);
+
+		/* What is read-only holds somebody's data: it is asked for by name. */
+		if (r->conf->class != le32toh(req->class) || r->conf->read_only)
+			continue;
+		if (!resource_fits(r, req)) {
+			if (status == DISAGG_WIRE_E_NOT_FOUND)
+				status = DISAGG_WIRE_E_INVALID;
+			continue;
+		}
+		status = DISAGG_WIRE_E_NO_SPACE;
+		resource_room(r, &available, &largest);
+		if (resource_footprint(r, size) <= largest && largest < best) {
+			best = largest;
+			*chosen = r;
+		}
+	}
+	if (!*chosen)
+		return status;
+	return resource_place(*chosen, size, offset) ? DISAGG_WIRE_E_NO_SPACE :
+						       DISAGG_WIRE_OK;
+}
+
+/* The same try again must ask for the same thing. */
+static uint16_t repeat_reserve(struct lease *l, const struct disagg_wire_reserve *req)
+{
+	if (l->state == LEASE_ENDING)
+		return DISAGG_WIRE_E_STALE;
+	if (l->resource->conf->class != le32toh(req->class) ||
+	    l->size != le64toh(req->size) ||
+	    (req->id[0] && strcmp(l->resource->conf->id, req->id)) ||
+	    strcmp(l->node, req->node) || strcmp(l->device, req->device) ||
+	    strcmp(l->host, req->host))
+		return DISAGG_WIRE_E_INVALID;
+	return DISAGG_WIRE_OK;
+}
+
+uint16_t lease_reserve(const struct disagg_wire_reserve *req, struct lease **lease)
+{
+	uint64_t size = le64toh(req->size), ttl = le64toh(req->ttl_ns);
+	struct journal_row row = { .state = JOURNAL_RESERVED };
+	struct lease *l;
+	uint16_t status;
+
+	for (l = leases; l; l = l->next) {
+		if (memcmp(l->txid, req->txid, sizeof(l->txid)))
+			continue;
+		*lease = l;
+		return repeat_reserve(l, req);
+	}
+	if (journal_txid_has_ended(req->txid))
+		return DISAGG_WIRE_E_STALE;
+	if (stopping)
+		return DISAGG_WIRE_E_BUSY;
+	if (!size || size > INT64_MAX)
+		return DISAGG_WIRE_E_INVALID;
+	if (size > conf->quota.max_lease_size || !quota_ok(req->host, size, 1))
+		return DISAGG_WIRE_E_NO_SPACE;
+
+	l = calloc(1, sizeof(*l));
+	if (!l)
+		return DISAGG_WIRE_E_INTERNAL;
+	status = choose(req, &l->resource, &l->offset);
+	if (status)
+		goto err_free;
+	if (!ttl || ttl > conf->reserve_ttl_ns)
+		ttl = conf->reserve_ttl_ns;
+	l->state = LEASE_RESERVED;
+	l->attrs = le32toh(req->attrs);
+	l->size = size;
+	l->held = size;
+	l->lease_ns = le64toh(req->lease_ns);
+	if (l->lease_ns > INT64_MAX)
+		l->lease_ns = INT64_MAX;
+	l->expires = dsg_deadline(ttl);
+	memcpy(l->txid, req->txid, sizeof(l->txid));
+	memcpy(l->node, req->node, sizeof(l->node));
+	memcpy(l->device, req->device, sizeof(l->device));
+	memcpy(l->host, req->host, sizeof(l->host));
+	status = DISAGG_WIRE_E_INTERNAL;
+	if (dsg_uuid_random(l->id) || dsg_random(l->token, sizeof(l->token)))
+		goto err_free;
+
+	row.class = l->resource->conf->class;
+	row.attrs = l->attrs;
+	row.size = l->size;
+	row.offset = l->offset;
+	row.lease_ns = l->lease_ns;
+	row.expires_wall = wall_after(ttl);
+	memcpy(row.id, l->id, sizeof(row.id));
+	memcpy(row.txid, l->txid, sizeof(row.txid));
+	memcpy(row.token, l->token, sizeof(row.token));
+	memcpy(row.resource, l->resource->conf->id, sizeof(row.resource));
+	memcpy(row.node, l->node, sizeof(row.node));
+	memcpy(row.device, l->device, sizeof(row.device));
+	memcpy(row.host, l->host, sizeof(row.host));
+	if (journal_reserve(&row))
+		goto err_free;
+	explicit_bzero(row.token, sizeof(row.token));
+	l->generation = row.generation;
+	link_lease(l);
+	log_info("lease %llu: reserved %llu bytes of %s for %s/%s on %s",
+		 (unsigned long long)l->generation, (unsigned long long)size,
+		 l->resource->conf->id, l->node, l->device, l->host);
+	*lease = l;
+	return DISAGG_WIRE_OK;
+
+err_free:
+	free(l);
+	return status;
+}
+
+static int start_worker(struct lease *l, bool zero)
+{
+	const struct resource_config *r = l->resource->conf;
+	struct worker_setup setup = {
+		.generation = l->generation,
+		.size = l->size,
+		.max_size = l->resource->capacity,
+		.offset = l->offset,
+		.hugepage = r->hugepage,
+		.class = r->class,
+		.attrs = l->attrs,
+		.block_size = r->block_size,
+		.prealloc = r->prealloc,
+		.direct = r->direct,
+		.zero = zero && !r->read_only,
+	};
+
+	memcpy(setup.lease, l->id, sizeof(setup.lease));
+	memcpy(setup.resource, r->id, sizeof(setup.resource));
+	if (r->path)
+		strncpy(setup.path, r->path, sizeof(setup.path) - 1);
+	l->worker = worker_start(l, &setup);
+	if (l->worker)
+		return 0;
+	log_error("lease %llu: cannot start a worker: %s",
+		  (unsigned long long)l->generation, strerror(errno));
+	return -EIO;
+}
+
+uint16_t lease_commit(struct lease *l)
+{
+	if (l->state == LEASE_COMMITTED)
+		return DISAGG_WIRE_OK;
+	if (l->state == LEASE_STARTING)
+		return LEASE_LATER;
+	if (stopping)
+		return DISAGG_WIRE_E_BUSY;
+	if (l->worker)
+		return DISAGG_WIRE_E_BUSY;	/* one that failed is still going */
+	if (start_worker(l, true))
+		return DISAGG_WIRE_E_INTERNAL;
+	l->state = LEASE_STARTING;
+	return LEASE_LATER;
+}
+
+void lease_worker_ready(struct lease *l, uint16_t status)
+{
+	if (l->state == LEASE_COMMITTED && status)
+		log_error("lease %llu: its worker cannot serve: %s",
+			  (unsigned long long)l->generation, dsg_status_text(status));
+	if (l->state != LEASE_STARTING)
+		return;
+	if (!status && journal_commit(l->generation, wall_after(l->lease_ns))) {
+		status = DISAGG_WIRE_E_INTERNAL;
+		worker_stop(l->worker, 0);
+	}
+	if (status) {
+		l->state = LEASE_RESERVED;
+	} else {
+		l->state = LEASE_COMMITTED;
+		l->expires = expiry_after(l->lease_ns);
+		log_info("lease %llu: committed, worker %d",
+			 (unsigned long long)l->generation, (int)l->worker->pid);
+	}
+	lease_done(l, DISAGG_WIRE_OP_COMMIT, status);
+}
+
+/* Ended in the journal already: let go of it, now or when its worker is dead. */
+static void let_go(struct lease *l)
+{
+	if (l->state == LEASE_STARTING)
+		lease_done(l, DISAGG_WIRE_OP_COMMIT, DISAGG_WIRE_E_STALE);
+	if (l->held > l->size)
+		lease_done(l, DISAGG_WIRE_OP_RESIZE, DISAGG_WIRE_E_STALE);
+	l->state = LEASE_ENDING;
+	l->expires = 0;
+	if (l->worker)
+		worker_stop(l->worker, STOP_GRACE_NS);
+	else
+		free_lease(l);
+}
+
+uint16_t lease_release(struct lease *l)
+{
+	bool wait = l->worker;
+
+	if (journal_end(l->generation, "released"))
+		return DISAGG_WIRE_E_INTERNAL;
+	log_info("lease %llu: released", (unsigned long long)l->generation);
+	let_go(l);
+	return wait ? LEASE_LATER : DISAGG_WIRE_OK;
+}
+
+uint16_t lease_renew(struct lease *l, uint64_t lease_ns)
+{
+	if (l->state != LEASE_COMMITTED)
+		return DISAGG_WIRE_E_INVALID;
+	if (lease_ns > INT64_MAX)
+		lease_ns = INT64_MAX;
+	if (journal_renew(l->generation, wall_after(lease_ns)))
+		return DISAGG_WIRE_E_INTERNAL;
+	l->lease_ns = lease_ns;
+	l->expires = expiry_after(lease_ns);
+	return DISAGG_WIRE_OK;
+}
+
+static bool room_to_grow(struct lease *l, uint64_t size)
+{
+	const struct resource *r = l->resource;
+	uint64_t available, largest;
+
+	if (r->conf->read_only)
+		return size <= r->capacity;
+	if (r->conf->class == DISAGG_WIRE_CLASS_MEMORY) {
+		resource_room(r, &available, &largest);
+		return resource_footprint(r, size) - resource_footprint(r, l->held) <=
+		       available;
+	}
+	if (size > r->capacity || l->offset > r->capacity - size)
+		return false;
+	for (struct lease *o = leases; o; o = o->next)
+		if (o != l && o->resource == r && o->offset > l->offset &&
+		    o->offset < l->offset + size)
+			return false;
+	return true;
+}
+
+uint16_t lease_resize(struct lease *l, uint64_t size)
+{
+	if (l->state != LEASE_COMMITTED || size < l->size ||
+	    size % l->resource->conf->block_size || size > INT64_MAX)
+		return DISAGG_WIRE_E_INVALID;
+	if (l->held > l->size)
+		return DISAGG_WIRE_E_BUSY;
+	if (size == l->size)
+		return DISAGG_WIRE_OK;
+	if (stopping)
+		return DISAGG_WIRE_E_BUSY;
+	if (size > conf->quota.max_lease_size || !quota_ok(l->host, size - l->size, 0) ||
+	    !room_to_grow(l, size))
+		return DISAGG_WIRE_E_NO_SPACE;
+	if (!l->worker && start_worker(l, false))
+		return DISAGG_WIRE_E_INTERNAL;
+	if (worker_resize(l->worker, size))
+		return DISAGG_WIRE_E_INTERNAL;
+	l->held = size;
+	return LEASE_LATER;
+}
+
+void lease_worker_resized(struct lease *l, uint16_t status, uint64_t size)
+{
+	if (l->state != LEASE_COMMITTED || l->held != size)
+		return;
+	/* The new part is zeroed by now; only then may a restart serve it. */
+	if (!status && journal_resize(l->generation, size))
+		status = DISAGG_WIRE_E_INTERNAL;
+	if (status) {
+		l->held = l->size;
+	} else {
+		l->size = size;
+		log_info("lease %llu: now %llu bytes", (unsigned long long)l->generation,
+			 (unsigned long long)size);
+	}
+	lease_done(l, DISAGG_WIRE_OP_RESIZE, status);
+}
+
+uint16_t lease_lane(struct lease *l, const struct worker_order *order, int fd)
+{
+	if (stopping)
+		return DISAGG_WIRE_E_BUSY;
+	if (!l->worker && start_worker(l, false))
+		return DISAGG_WIRE_E_INTERNAL;
+	return worker_lane(l->worker, order, fd) ? DISAGG_WIRE_E_BUSY : DISAGG_WIRE_OK;
+}
+
+void lease_worker_gone(struct lease *l)
+{
+	bool growing = l->held > l->size;
+
+	l->worker = NULL;
+	if (l->state == LEASE_STARTING) {
+		l->state = LEASE_RESERVED;
+		lease_done(l, DISAGG_WIRE_OP_COMMIT, DISAGG_WIRE_E_INTERNAL);
+		return;
+	}
+	if (l->state == LEASE_ENDING) {
+		lease_done(l, DISAGG_WIRE_OP_RELEASE, DISAGG_WIRE_OK);
+		free_lease(l);
+		return;
+	}
+	if (l->state != LEASE_COMMITTED)
+		return;
+	if (growing) {
+		l->held = l->size;
+		lease_done(l, DISAGG_WIRE_OP_RESIZE, DISAGG_WIRE_E_INTERNAL);
+	}
+	if (l->resource->conf->class != DISAGG_WIRE_CLASS_MEMORY)
+		return;		/* the next lane starts another */
+	if (journal_end(l->generation, "its worker died"))
+		log_error("lease %llu: it ended, but the journal did not take it",
+			  (unsigned long long)l->generation);
+	if (!stopping)
+		log_warning("lease %llu: ended with its worker",
+			    (unsigned long long)l->generation);
+	free_lease(l);
+}
+
+void lease_grant(const struct lease *l, bool with_token, struct disagg_wire_grant *g)
+{
+	uint64_t now = dsg_now_ns();
+
+	memset(g, 0, sizeof(*g));
+	memcpy(g->lease, l->id, sizeof(g->lease));
+	g->generation = htole64(l->generation);
+	g->size = htole64(l->size);
+	if (l->expires)
+		g->expires_ns = htole64(l->expires > now ? l->expires - now : 1);
+	g->block_size = htole32(l->resource->conf->block_size);
+	g->attrs = htole32(l->attrs);
+	g->max_lanes = htole32(conf->max_lanes);
+	memcpy(g->resource, l->resource->conf->id, sizeof(g->resource));
+	if (with_token)
+		memcpy(g->token, l->token, sizeof(g->token));
+}
+
+void lease_info(const struct lease *l, struct disagg_wire_lease_info *info)
+{
+	uint64_t now = dsg_now_ns(), read = l->read_bytes, written = l->written_bytes;
+	uint32_t lanes = 0;
+
+	memset(info, 0, sizeof(*info));
+	if (l->worker)
+		worker_counts(l->worker, &read, &written, &lanes);
+	memcpy(info->lease, l->id, sizeof(info->lease));
+	info->generation = htole64(l->generation);
+	info->size = htole64(l->size);
+	if (l->expires)
+		info->expires_ns = htole64(l->expires > now ? l->expires - now : 1);
+	info->read_bytes = htole64(read);
+	info->written_bytes = htole64(written);
+	info->class = htole32(l->resource->conf->class);
+	info->state = htole32(l->state == LEASE_COMMITTED ? DISAGG_WIRE_LEASE_COMMITTED :
+							    DISAGG_WIRE_LEASE_RESERVED);
+	info->lanes = htole32(lanes);
+	memcpy(info->resource, l->resource->conf->id, sizeof(info->resource));
+	memcpy(info->node, l->node, sizeof(info->node));
+	memcpy(info->device, l->device, sizeof(info->device));
+	memcpy(info->host, l->host, sizeof(info->host));
+}
+
+uint64_t leases_check(uint64_t now)
+{
+	uint64_t next = DSG_NO_DEADLINE;
+	struct lease *after;
+
+	for (struct lease *l = leases; l; l = after) {
+		after = l->next;
+		if (l->worker) {
+			worker_check(l->worker, now);
+			if (l->worker->kill_at && l->worker->kill_at < next)
+				next = l->worker->kill_at;
+		}
+		/* A COMMIT that is under way has beaten the reservation's time. */
+		if (!l->expires || l->state == LEASE_STARTING)
+			continue;
+		if (l->expires > now) {
+			if (l->expires < next)
+				next = l->expires;
+			continue;
+		}
+		if (journal_end(l->generation, "expired")) {
+			l->expires = now + DSG_NSEC_PER_SEC;	/* try again */
+			if (l->expires < next)
+				next = l->expires;
+			continue;
+		}
+		log_info("lease %llu: expired", (unsigned long long)l->generation);
+		let_go(l);
+	}
+	return next;
+}
+
+void leases_stop(uint64_t grace_ns)
+{
+	stopping = true;
+	for (struct lease *l = leases; l; l = l->next)
+		if (l->worker)
+			worker_stop(l->worker, grace_ns);
+}
+
+bool leases_working(void)
+{
+	for (struct lease *l = leases; l; l = l->next)
+		if (l->worker)
+			return true;
+	return false;
+}

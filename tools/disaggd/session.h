@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The parent's connections: those that have not said HELLO, and control ones. */
+#ifndef DISAGGD_SESSION_H
+#define DISAGGD_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <linux/disagg_wire.h>
+
+#include "config.h"
+#include "lease.h"
+#include "loop.h"
+
+enum session_state {
+	SESSION_HELLO,		/* GREETING sent, HELLO awaited */
+	SESSION_REQUEST,	/* control: a request is awaited */
+	SESSION_WAIT,		/* control: a lease is at work on the request */
+	SESSION_REPLY,		/* control: the reply is going out */
+	SESSION_DYING,		/* what is queued goes out, then it closes */
+};
+
+/**
+ * struct session - one connection
+ * @deadline: monotonic ns; what is awaited must have come by then
+ * @in: bytes received of what is awaited, @in_have of them
+ * @out: bytes to send, [@out_at, @out_len)
+ * @frame: the request that is being answered
+ * @lease: SESSION_WAIT: which lease is at work
+ */
+struct session {
+	struct session *next;
+	struct session **link;
+	struct source source;
+	enum session_state state;
+	uint64_t deadline;
+	uint64_t features;
+	uint8_t nonce[DISAGG_WIRE_KEY_LEN];
+	struct disagg_wire_frame frame;
+	struct lease *lease;
+	size_t in_have;
+	size_t out_at, out_len;
+	uint8_t in[sizeof(struct disagg_wire_frame) + 256];
+	uint8_t out[sizeof(struct disagg_wire_frame) + DISAGG_WIRE_MAX_CONTROL];
+};
+
+/* Take the socket @fd over: greet, and go on from there. */
+void session_start(int fd, const struct config *config);
+/*
+ * Answer s->frame with @status and @len bytes that lie in s->out behind the room
+ * for the frame. @total is the length field of lists.
+ */
+void session_reply(struct session *s, uint16_t status, uint32_t len, uint32_t total);
+/* The answer comes with lease_done(). */
+void session_wait(struct session *s, struct lease *lease);
+static inline void *session_payload(struct session *s)
+{
+	return s->out + sizeof(struct disagg_wire_frame);
+}
+
+struct session *session_first(void);
+
+/* Close what is overdue; when to look again. */
+uint64_t sessions_check(uint64_t now);
+void sessions_close(void);
+
+/* control.c: carry out s->frame with its payload; replies or waits. */
+void control_request(struct session *s, const void *payload, uint32_t len);
+
+#endif

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The parent's side of the workers: start, order, hear, bury. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lease.h"
+#include "log.h"
+#include "wire.h"
+#include "worker.h"
+
+extern char **environ;
+
+static int lock_fd = -1;
+
+void worker_set_lock(int fd)
+{
+	lock_fd = fd;
+}
+
+/*
+ * In the child: nothing of the parent's memory survives the exec, and nothing of
+ * its files but what is named here, so a worker that goes wrong knows no other
+ * lease's token.
+ */
+static void become_worker(pid_t parent, int orders, int shared, const char *resource)
+{
+	char title[64];
+	char *argv[] = { "disaggd", "--worker", title, NULL };
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+	/* Out of the way of the numbers they are to have. */
+	orders = fcntl(orders, F_DUPFD, 10);
+	shared = fcntl(shared, F_DUPFD, 10);
+	lock_fd = fcntl(lock_fd, F_DUPFD, 10);
+	if (dup2(orders, WORKER_FD_ORDERS) < 0 || dup2(shared, WORKER_FD_SHARED) < 0 ||
+	    dup2(lock_fd, WORKER_FD_LOCK) < 0 ||
+	    close_range(WORKER_FD_LOCK + 1, ~0U, 0))
+		_exit(1);
+	snprintf(title, sizeof(title), "%s", resource);
+	execve("/proc/self/exe", argv, environ);
+	_exit(127);
+}
+
+static void worker_free(struct worker *w)
+{
+	if (w->shared)
+		munmap(w->shared, sizeof(*w->shared));
+	if (w->reports.fd >= 0) {
+		loop_remove(&w->reports);
+		close(w->reports.fd);
+	}
+	if (w->exit.fd >= 0) {
+		loop_remove(&w->exit);
+		close(w->exit.fd);
+	}
+	loop_free_later(w);
+}
+
+static void on_report(struct source *source, uint32_t events)
+{
+	struct worker *w = (struct worker *)((char *)source -
+					     offsetof(struct worker, reports));
+	struct worker_report report;
+	ssize_t n;
+
+	(void)events;
+	n = recv(source->fd, &report, sizeof(report), MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n != (ssize_t)sizeof(report)) {
+		/* It is going; on_exit() does the rest. */
+		loop_remove(source);
+		close(source->fd);
+		source->fd = -1;
+		return;
+	}
+	if (report.type == WORKER_READY) {
+		w->ready = report.status == DISAGG_WIRE_OK;
+		lease_worker_ready(w->lease, (uint16_t)report.status);
+	} else if (report.type == WORKER_RESIZED) {
+		lease_worker_resized(w->lease, (uint16_t)report.status, report.size);
+	}
+}
+
+static void on_exit_source(struct source *source, uint32_t events)
+{
+	struct worker *w = (struct worker *)((char *)source -
+					     offsetof(struct worker, exit));
+	struct lease *lease = w->lease;
+	siginfo_t info = { 0 };
+	uint32_t lanes = 0;
+	bool clean;
+
+	(void)events;
+	if (waitid(P_PIDFD, (id_t)source->fd, &info, WEXITED | WNOHANG) || !info.si_pid)
+		return;
+	clean = info.si_code == CLD_EXITED && info.si_status == 0;
+	if (!clean && !w->kill_at)
+		log_warning("worker %d of lease %llu on %s %s %d", (int)w->pid,
+			    (unsigned long long)lease->generation,
+			    lease->resource->conf->id,
+			    info.si_code == CLD_EXITED ? "exited with status" :
+							 "was killed by signal",
+			    info.si_status);
+	worker_counts(w, &lease->read_bytes, &lease->written_bytes, &lanes);
+	worker_free(w);
+	lease_worker_gone(lease);
+}
+
+struct worker *worker_start(struct lease *lease, const struct worker_setup *setup)
+{
+	int pair[2] = { -1, -1 }, shared = -1, pidfd = -1, err;
+	struct worker *w = calloc(1, sizeof(*w));
+	pid_t parent = getpid();
+
+	if (!w)
+		return NULL;
+	w->lease = lease;
+	w->exit.fd = -1;
+	w->exit.ready = on_exit_source;
+	w->reports.fd = -1;
+	w->reports.ready = on_report;
+
+	shared = memfd_create("disaggd-counters", MFD_CLOEXEC);
+	if (shared < 0 || ftruncate(shared, sizeof(*w->shared)) ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		goto err_free;
+	w->shared = mmap(NULL, sizeof(*w->shared), PROT_READ, MAP_SHARED, shared, 0);
+	if (w->shared == MAP_FAILED) {
+		w->shared = NULL;
+		goto err_free;
+	}
+	if (send(pair[0], setup, sizeof(*setup), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		goto err_free;
+
+	w->pid = fork();
+	if (w->pid < 0)
+		goto err_free;
+	if (!w->pid)
+		become_worker(parent, pair[1], shared, setup->resource);
+	pidfd = pidfd_open(w->pid, 0);
+	if (pidfd < 0)
+		goto err_kill;
+	errno = -loop_add(&w->exit, pidfd, EPOLLIN);
+	if (errno) {
+		w->exit.fd = -1;
+		goto err_kill;
+	}
+	errno = -loop_add(&w->reports, pair[0], EPOLLIN);
+	if (errno) {
+		w->reports.fd = -1;
+		goto err_kill;
+	}
+	close(pair[1]);
+	close(shared);
+	return w;
+
+err_kill:
+	err = errno;
+	kill(w->pid, SIGKILL);
+	waitpid(w->pid, NULL, 0);
+	if (w->exit.fd < 0 && pidfd >= 0)
+		close(pidfd);
+	errno = err;
+err_free:
+	err = errno;
+	if (w->reports.fd < 0 && pair[0] >= 0)
+		close(pair[0]);
+	if (pair[1] >= 0)
+		close(pair[1]);
+	if (shared >= 0)
+		close(shared);
+	worker_free(w);
+	errno = err;
+	return NULL;
+}
+
+static int send_order(struct worker *w, const struct worker_order *order, int fd)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { (void *)(uintptr_t)order, sizeof(*order) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (w->reports.fd < 0)
+		return -EPIPE;
+	if (fd >= 0) {
+		struct cmsghdr *c;
+
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control.space);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	}
+	return sendmsg(w->reports.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+int worker_lane(struct worker *w, const struct worker_order *order, int fd)
+{
+	return send_order(w, order, fd);
+}
+
+int worker_resize(struct worker *w, uint64_t size)
+{
+	struct worker_order order = { .type = WORKER_RESIZE, .size = size };
+
+	return send_order(w, &order, -1);
+}
+
+void worker_stop(struct worker *w, uint64_t grace_ns)
+{
+	struct worker_order order = { .type = WORKER_STOP };
+	uint64_t kill_at = dsg_deadline(grace_ns);
+
+	if (!w->kill_at || kill_at < w->kill_at)
+		w->kill_at = kill_at;
+	if (send_order(w, &order, -1))
+		w->kill_at = dsg_now_ns();
+}
+
+void worker_check(struct worker *w, uint64_t now)
+{
+	if (!w->kill_at || now < w->kill_at)
+		return;
+	log_warning("worker %d did not stop in time: killed", (int)w->pid);
+	kill(w->pid, SIGKILL);
+	w->kill_at = DSG_NO_DEADLINE;
+}
+
+void worker_counts(const struct worker *w, uint64_t *read_bytes,
+		   uint64_t *written_bytes, uint32_t *lanes)
+{
+	for (unsigned int i = 0; i < DISAGG_WIRE_MAX_LANES; i++) {
+		const struct worker_counters *c = &w->shared->lanes[i];
+
+		*read_bytes += atomic_load_explicit(&c->read_bytes, memory_order_relaxed);
+		*written_bytes += atomic_load_explicit(&c->written_bytes,
+						       memory_order_relaxed);
+		*lanes += atomic_load_explicit(&c->connected, memory_order_relaxed);
+	}
+}

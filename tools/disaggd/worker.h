@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * One process per lease. This header is what the two sides share, and the parent's
+ * handle on a worker; serve.h is the other side.
+ */
+#ifndef DISAGGD_WORKER_H
+#define DISAGGD_WORKER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <linux/disagg_wire.h>
+
+#include "loop.h"
+
+/* File descriptors that a worker starts with, besides 0 to 2. */
+#define WORKER_FD_ORDERS	3	/* SOCK_SEQPACKET to the parent */
+#define WORKER_FD_SHARED	4	/* memfd with struct worker_shared */
+#define WORKER_FD_LOCK		5	/* keeps a new parent out until it is gone */
+
+/* The first message to a worker: what it serves. */
+struct worker_setup {
+	uint8_t lease[DISAGG_WIRE_UUID_LEN];
+	uint64_t generation;
+	uint64_t size;
+	uint64_t max_size;	/* the most that RESIZE can ask for */
+	uint64_t offset;	/* storage: start of the extent */
+	uint64_t hugepage;	/* memory: bytes, 0 for none */
+	uint32_t class;
+	uint32_t attrs;
+	uint32_t block_size;
+	bool prealloc;
+	bool direct;
+	bool zero;		/* storage: zero the extent before serving it */
+	char resource[DISAGG_WIRE_NAME_LEN];
+	char path[1024];
+};
+
+enum worker_order_type {
+	WORKER_LANE = 1,	/* with the lane's socket */
+	WORKER_RESIZE,
+	WORKER_STOP,		/* finish what is in flight, exit */
+};
+
+struct worker_order {
+	uint32_t type;
+	uint32_t lane;
+	uint32_t max_payload;
+	uint32_t depth;
+	uint64_t features;
+	uint64_t size;
+};
+
+enum worker_report_type {
+	WORKER_READY = 1,
+	WORKER_RESIZED,
+};
+
+struct worker_report {
+	uint32_t type;
+	uint32_t status;	/* DISAGG_WIRE_* */
+	uint64_t size;
+};
+
+/* Written by one lane each, so on a cache line each. */
+struct worker_counters {
+	_Alignas(64) _Atomic uint64_t read_bytes;
+	_Atomic uint64_t written_bytes;
+	_Atomic uint32_t connected;
+};
+
+struct worker_shared {
+	struct worker_counters lanes[DISAGG_WIRE_MAX_LANES];
+};
+
+struct lease;
+
+/**
+ * struct worker - the parent's handle; belongs to its lease
+ * @lease: whose
+ * @pid: process
+ * @exit: its pidfd
+ * @reports: the socket
+ * @shared: the counters, mapped
+ * @ready: it reported that it serves
+ * @kill_at: SIGKILL it then, 0: let it live
+ */
+struct worker {
+	struct lease *lease;
+	pid_t pid;
+	struct source exit;
+	struct source reports;
+	struct worker_shared *shared;
+	bool ready;
+	uint64_t kill_at;
+};
+
+/* Start a worker for @lease; NULL and errno on failure. */
+struct worker *worker_start(struct lease *lease, const struct worker_setup *setup);
+/* Pass on the lane @fd, which stays the caller's; 0 or -errno. */
+int worker_lane(struct worker *worker, const struct worker_order *order, int fd);
+int worker_resize(struct worker *worker, uint64_t size);
+/* Ask it to finish within @grace_ns, then SIGKILL. */
+void worker_stop(struct worker *worker, uint64_t grace_ns);
+/* SIGKILL what has outlived its grace. */
+void worker_check(struct worker *worker, uint64_t now);
+/* Sums over the lanes. */
+void worker_counts(const struct worker *worker, uint64_t *read_bytes,
+		   uint64_t *written_bytes, uint32_t *lanes);
+
+/* The fd that every worker inherits as WORKER_FD_LOCK. */
+void worker_set_lock(int fd);
+
+#endif
