@@ -229,7 +229,7 @@ const struct disagg_link_ops disagg_block_link_ops = {
 	.down = disagg_block_link_down,
 };
 
-DISAGG_DISK_OPEN(disagg_open, disk)
+DISAGG_DISK_OPEN(disagg_open)
 {
 	struct disagg_block *block = disk->private_data;
 

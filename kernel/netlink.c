@@ -647,7 +647,7 @@ static struct disagg_device *disagg_new_device(struct genl_info *info,
 	if (max_payload < PAGE_SIZE || max_payload > DISAGG_WIRE_MAX_PAYLOAD ||
 	    max_payload % params->block_size)
 		return ERR_PTR(disagg_refuse(info, -EINVAL, DISAGG_A_DEVICE_MAX_PAYLOAD,
-					     "max-payload: 4096 to 4194304, a multiple of block-size"));
+					     "max-payload: 4 KiB to 4 MiB, whole blocks"));
 
 	dev = disagg_device_alloc(params, nr_lanes, depth, max_payload);
 	if (!dev)

@@ -77,17 +77,18 @@ static inline void disagg_compat_genl_fold(struct genl_family *family,
 #define DISAGG_MQ_F_MERGE	0
 #endif
 
+/* The head of an open() that is given its disk, as "disk". */
 #ifdef DISAGG_HAVE_OPEN_GENDISK
-#define DISAGG_DISK_OPEN(name, arg) \
-	static int name(struct gendisk *arg, blk_mode_t mode)
+#define DISAGG_DISK_OPEN(name) \
+	static int name(struct gendisk *disk, blk_mode_t mode)
 #else
-#define DISAGG_DISK_OPEN(name, arg)					\
-	static int name##_disk(struct gendisk *arg);			\
+#define DISAGG_DISK_OPEN(name)						\
+	static int name##_disk(struct gendisk *disk);			\
 	static int name(struct block_device *bdev, fmode_t mode)	\
 	{								\
 		return name##_disk(bdev->bd_disk);			\
 	}								\
-	static int name##_disk(struct gendisk *arg)
+	static int name##_disk(struct gendisk *disk)
 #endif
 
 /* Properties of a queue that have moved from setters into queue_limits. */
@@ -98,24 +99,27 @@ struct disagg_queue_features {
 	bool rotational;
 };
 
-#ifdef DISAGG_HAVE_QUEUE_LIMITS_FEATURES
-#define disagg_compat_alloc_disk(set, lim, feat, data)			\
-({									\
-	if ((feat)->write_cache)					\
-		(lim)->features |= BLK_FEAT_WRITE_CACHE;		\
-	if ((feat)->fua)						\
-		(lim)->features |= BLK_FEAT_FUA;			\
-	if ((feat)->stable_writes)					\
-		(lim)->features |= BLK_FEAT_STABLE_WRITES;		\
-	if ((feat)->rotational)						\
-		(lim)->features |= BLK_FEAT_ROTATIONAL;			\
-	blk_mq_alloc_disk(set, lim, data);				\
-})
-#else
-static inline void disagg_compat_set_limits(struct request_queue *q,
-					    const struct queue_limits *lim,
-					    const struct disagg_queue_features *feat)
+static inline struct gendisk *
+disagg_compat_alloc_disk(struct blk_mq_tag_set *set, struct queue_limits *lim,
+			 const struct disagg_queue_features *feat, void *data)
 {
+#ifdef DISAGG_HAVE_QUEUE_LIMITS_FEATURES
+	if (feat->write_cache)
+		lim->features |= BLK_FEAT_WRITE_CACHE;
+	if (feat->fua)
+		lim->features |= BLK_FEAT_FUA;
+	if (feat->stable_writes)
+		lim->features |= BLK_FEAT_STABLE_WRITES;
+	if (feat->rotational)
+		lim->features |= BLK_FEAT_ROTATIONAL;
+	return blk_mq_alloc_disk(set, lim, data);
+#else
+	struct gendisk *disk = blk_mq_alloc_disk(set, data);
+	struct request_queue *q;
+
+	if (IS_ERR(disk))
+		return disk;
+	q = disk->queue;
 	blk_queue_logical_block_size(q, lim->logical_block_size);
 	blk_queue_physical_block_size(q, lim->physical_block_size);
 	blk_queue_io_min(q, lim->io_min);
@@ -130,16 +134,8 @@ static inline void disagg_compat_set_limits(struct request_queue *q,
 		blk_queue_flag_set(QUEUE_FLAG_STABLE_WRITES, q);
 	if (!feat->rotational)
 		blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
-}
-
-#define disagg_compat_alloc_disk(set, lim, feat, data)			\
-({									\
-	struct gendisk *__disk = blk_mq_alloc_disk(set, data);		\
-									\
-	if (!IS_ERR(__disk))						\
-		disagg_compat_set_limits(__disk->queue, lim, feat);	\
-	__disk;								\
-})
+	return disk;
 #endif
+}
 
 #endif /* _DISAGG_COMPAT_H */

@@ -12,15 +12,12 @@
 
 #ifdef __KERNEL__
 #include <linux/build_bug.h>
-#define DISAGG_WIRE_SIZE(type, size) \
-	static_assert(sizeof(struct type) == (size))
-#elif defined(__cplusplus)
+#else
+#include <assert.h>
+#endif
+
 #define DISAGG_WIRE_SIZE(type, size) \
 	static_assert(sizeof(struct type) == (size), #type)
-#else
-#define DISAGG_WIRE_SIZE(type, size) \
-	_Static_assert(sizeof(struct type) == (size), #type)
-#endif
 
 #define DISAGG_WIRE_VERSION		1
 #define DISAGG_WIRE_PORT		7420
@@ -44,11 +41,11 @@
 #define DISAGG_WIRE_MAX_LANES		64U		/* lanes of one link */
 
 /* Feature bits: offered in GREETING, chosen in HELLO, confirmed in WELCOME. */
-#define DISAGG_WIRE_F_CRC32C		(1ULL << 0)	/* headers and payloads carry CRC32C */
-#define DISAGG_WIRE_F_DISCARD		(1ULL << 1)
-#define DISAGG_WIRE_F_WRITE_ZEROES	(1ULL << 2)
-#define DISAGG_WIRE_F_FUA		(1ULL << 3)
-#define DISAGG_WIRE_F_FLUSH		(1ULL << 4)	/* the target has a volatile cache */
+#define DISAGG_WIRE_F_CRC32C		0x01ULL	/* headers and payloads carry CRC32C */
+#define DISAGG_WIRE_F_DISCARD		0x02ULL
+#define DISAGG_WIRE_F_WRITE_ZEROES	0x04ULL
+#define DISAGG_WIRE_F_FUA		0x08ULL
+#define DISAGG_WIRE_F_FLUSH		0x10ULL	/* the target has a volatile cache */
 #define DISAGG_WIRE_F_ALL		0x1fULL
 
 /* disagg_wire_hello.mode */
@@ -61,8 +58,8 @@
 #define DISAGG_WIRE_CLASS_GPU		3
 
 /* disagg_wire_welcome.attrs, disagg_wire_resource.attrs */
-#define DISAGG_WIRE_ATTR_READ_ONLY	(1U << 0)
-#define DISAGG_WIRE_ATTR_ROTATIONAL	(1U << 1)
+#define DISAGG_WIRE_ATTR_READ_ONLY	0x01U
+#define DISAGG_WIRE_ATTR_ROTATIONAL	0x02U
 
 /* Operations of a lane. */
 #define DISAGG_WIRE_OP_READ		0x01
@@ -82,8 +79,10 @@
 #define DISAGG_WIRE_OP_LEASES		0x46	/* -> disagg_wire_lease_info[] */
 
 /* disagg_wire_frame.flags */
-#define DISAGG_WIRE_FLAG_FUA		(1U << 0)	/* WRITE, WRITE_ZEROES: durable before the reply */
-#define DISAGG_WIRE_FLAG_NOUNMAP	(1U << 1)	/* WRITE_ZEROES: keep the space allocated */
+/* WRITE and WRITE_ZEROES: durable before the reply */
+#define DISAGG_WIRE_FLAG_FUA		0x01U
+/* WRITE_ZEROES: keep the space allocated */
+#define DISAGG_WIRE_FLAG_NOUNMAP	0x02U
 
 /* disagg_wire_frame.status, disagg_wire_welcome.status */
 #define DISAGG_WIRE_OK			0
@@ -92,7 +91,7 @@
 #define DISAGG_WIRE_E_DENIED		3	/* wrong proof, or not allowed */
 #define DISAGG_WIRE_E_NOT_FOUND		4	/* no such resource or lease */
 #define DISAGG_WIRE_E_NO_SPACE		5	/* not enough capacity, or over quota */
-#define DISAGG_WIRE_E_STALE		6	/* the lease has ended, or its generation has moved on */
+#define DISAGG_WIRE_E_STALE		6	/* the lease has ended or has a newer generation */
 #define DISAGG_WIRE_E_BUSY		7	/* the lane is taken, or the target is stopping */
 #define DISAGG_WIRE_E_INVALID		8	/* well-formed but wrong: range, alignment, state */
 #define DISAGG_WIRE_E_IO		9	/* the medium failed */
@@ -122,6 +121,7 @@ struct disagg_wire_greeting {
 	__u8	reserved[8];
 	__u8	nonce[DISAGG_WIRE_KEY_LEN];
 };
+
 DISAGG_WIRE_SIZE(disagg_wire_greeting, 64);
 
 /**
@@ -155,6 +155,7 @@ struct disagg_wire_hello {
 	__u8	reserved[8];
 	__u8	proof[DISAGG_WIRE_KEY_LEN];
 };
+
 DISAGG_WIRE_SIZE(disagg_wire_hello, 128);
 
 /**
@@ -185,6 +186,7 @@ struct disagg_wire_welcome {
 	__u8	reserved[20];
 	char	reason[DISAGG_WIRE_REASON_LEN];
 };
+
 DISAGG_WIRE_SIZE(disagg_wire_welcome, 160);
 
 /**
@@ -216,6 +218,7 @@ struct disagg_wire_frame {
 	__le32	payload_crc;
 	__le32	header_crc;
 };
+
 DISAGG_WIRE_SIZE(disagg_wire_frame, 48);
 
 /**
@@ -242,6 +245,7 @@ struct disagg_wire_resource {
 	char	id[DISAGG_WIRE_NAME_LEN];
 	char	model[DISAGG_WIRE_NAME_LEN];
 };
+
 DISAGG_WIRE_SIZE(disagg_wire_resource, 128);
 
 /**
@@ -270,6 +274,7 @@ struct disagg_wire_reserve {
 	char	device[DISAGG_WIRE_NAME_LEN];
 	char	host[DISAGG_WIRE_NAME_LEN];
 };
+
 DISAGG_WIRE_SIZE(disagg_wire_reserve, 192);
 
 /**
@@ -296,6 +301,7 @@ struct disagg_wire_grant {
 	__u8	token[DISAGG_WIRE_KEY_LEN];
 	char	resource[DISAGG_WIRE_NAME_LEN];
 };
+
 DISAGG_WIRE_SIZE(disagg_wire_grant, 128);
 
 /**
@@ -315,6 +321,7 @@ struct disagg_wire_lease_ref {
 	__u8	reserved[24];
 	__u8	proof[DISAGG_WIRE_KEY_LEN];
 };
+
 DISAGG_WIRE_SIZE(disagg_wire_lease_ref, 96);
 
 /* disagg_wire_lease_info.state */
@@ -353,6 +360,7 @@ struct disagg_wire_lease_info {
 	char	device[DISAGG_WIRE_NAME_LEN];
 	char	host[DISAGG_WIRE_NAME_LEN];
 };
+
 DISAGG_WIRE_SIZE(disagg_wire_lease_info, 256);
 
 #endif /* _UAPI_LINUX_DISAGG_WIRE_H */
