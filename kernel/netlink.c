@@ -201,9 +201,13 @@ static void disagg_multicast(struct sk_buff *skb)
 	genlmsg_multicast(&disagg_nl_family, skb, 0, DISAGG_NLGRP_EVENTS, GFP_KERNEL);
 }
 
+/* The family is registered; cleared before its groups go away. */
+static bool disagg_netlink_up;
+
 static bool disagg_has_listeners(void)
 {
-	return genl_has_listeners(&disagg_nl_family, &init_net, DISAGG_NLGRP_EVENTS);
+	return READ_ONCE(disagg_netlink_up) &&
+	       genl_has_listeners(&disagg_nl_family, &init_net, DISAGG_NLGRP_EVENTS);
 }
 
 /**
@@ -771,17 +775,21 @@ int __init disagg_netlink_init(void)
 {
 #define OPS 10
 	static struct genl_split_ops folded[OPS];
+	int err;
 
 	/* The generator has no words for it: control is for the initial namespace alone. */
 	disagg_nl_family.netnsok = false;
 	if (WARN_ON(disagg_nl_family.n_split_ops > OPS))
 		return -EINVAL;
 	disagg_compat_genl_fold(&disagg_nl_family, folded);
-	return genl_register_family(&disagg_nl_family);
+	err = genl_register_family(&disagg_nl_family);
+	WRITE_ONCE(disagg_netlink_up, !err);
+	return err;
 #undef OPS
 }
 
 void disagg_netlink_exit(void)
 {
+	WRITE_ONCE(disagg_netlink_up, false);
 	genl_unregister_family(&disagg_nl_family);
 }
