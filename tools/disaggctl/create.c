@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: GPL-2.0
+/* disaggctl node create: what is wanted, and where it comes from. */
+#include <endian.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "compose.h"
+#include "describe.h"
+#include "file.h"
+#include "inventory.h"
+#include "plan.h"
+#include "size.h"
+
+#define BLOCK_DEFAULT		4096
+#define DEPTH_DEFAULT		128
+#define TIMEOUT_DEFAULT_MS	30000
+#define NS_PER_MS		1000000ULL
+
+static struct {
+	struct text_list memory;
+	struct text_list storage;
+	const char *target;
+	const char *lanes;
+	const char *depth;
+	const char *block_size;
+	const char *io_timeout;
+	const char *lease;
+	bool read_only;
+	bool crc;
+	bool dry_run;
+} opt;
+
+const struct option node_create_options[] = {
+	{ .name = "memory", .arg = "SIZE[,SIZE...]", .list = &opt.memory,
+	  .help = "devices mem0, mem1 ... of memory" },
+	{ .name = "storage", .arg = "SIZE[,SIZE...]", .list = &opt.storage,
+	  .help = "devices disk0, disk1 ... of storage" },
+	{ .name = "target", .arg = "TARGET", .text = &opt.target,
+	  .help = "from this target only" },
+	{ .name = "lanes", .arg = "N", .text = &opt.lanes,
+	  .help = "connections per device (default: CPUs, at most 4)" },
+	{ .name = "depth", .arg = "N", .text = &opt.depth,
+	  .help = "requests in flight per lane (default: 128)" },
+	{ .name = "block-size", .arg = "N", .text = &opt.block_size,
+	  .help = "logical block size, 512 to 4096 (default: 4096)" },
+	{ .name = "io-timeout", .arg = "DURATION", .text = &opt.io_timeout,
+	  .help = "after which a target counts as lost (default: 30s)" },
+	{ .name = "lease", .arg = "DURATION", .text = &opt.lease,
+	  .help = "for how long (default: until the node is deleted)" },
+	{ .name = "read-only", .flag = &opt.read_only, .help = "devices that cannot be written" },
+	{ .name = "crc", .flag = &opt.crc, .help = "checksums over all that travels" },
+	{ .name = "dry-run", .flag = &opt.dry_run,
+	  .help = "show what would be done, and do nothing" },
+	{ .name = NULL },
+};
+
+/* What the options say about every device. */
+struct common {
+	uint32_t lanes;
+	uint32_t depth;
+	uint32_t block_size;
+	uint32_t io_timeout_ms;
+	uint64_t lease_ns;
+};
+
+static int parse_number(const char *option, const char *text, uint32_t min, uint32_t max,
+			uint32_t *value, struct dsg_fault *fault)
+{
+	unsigned long n;
+	char *end;
+
+	if (!text)
+		return 0;
+	n = strtoul(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || n < min || n > max)
+		return dsg_fault_set(fault, DSG_USAGE, "--%s %s: expected a number from %u to %u",
+				     option, text, min, max);
+	*value = (uint32_t)n;
+	return 0;
+}
+
+static int parse_common(struct common *common, struct dsg_fault *fault)
+{
+	uint64_t ns = TIMEOUT_DEFAULT_MS * NS_PER_MS;
+	const char *bad;
+
+	common->block_size = BLOCK_DEFAULT;
+	common->depth = DEPTH_DEFAULT;
+	if (parse_number("lanes", opt.lanes, 1, DISAGG_WIRE_MAX_LANES, &common->lanes, fault) ||
+	    parse_number("depth", opt.depth, 1, DISAGG_WIRE_MAX_DEPTH, &common->depth, fault) ||
+	    parse_number("block-size", opt.block_size, 512, 4096, &common->block_size, fault))
+		return fault->code;
+	if (common->block_size & (common->block_size - 1))
+		return dsg_fault_set(fault, DSG_USAGE,
+				     "--block-size %s: expected 512, 1024, 2048 or 4096",
+				     opt.block_size);
+	if (opt.io_timeout) {
+		bad = dsg_duration_parse(opt.io_timeout, &ns);
+		if (bad)
+			return dsg_fault_set(fault, DSG_USAGE, "--io-timeout %s: %s",
+					     opt.io_timeout, bad);
+		if (ns < 100 * NS_PER_MS || ns > 3600000 * NS_PER_MS)
+			return dsg_fault_set(fault, DSG_USAGE,
+					     "--io-timeout %s: expected 100ms to 1h",
+					     opt.io_timeout);
+	}
+	common->io_timeout_ms = (uint32_t)(ns / NS_PER_MS);
+	if (opt.lease) {
+		bad = dsg_duration_parse(opt.lease, &common->lease_ns);
+		if (bad)
+			return dsg_fault_set(fault, DSG_USAGE, "--lease %s: %s", opt.lease, bad);
+	}
+	return 0;
+}
+
+static int add_device(struct dsg_record *record, const struct common *common, uint32_t class,
+		      unsigned int number, const char *text, struct dsg_fault *fault)
+{
+	const char *option = class == DISAGG_WIRE_CLASS_MEMORY ? "memory" : "storage";
+	const char *prefix = class == DISAGG_WIRE_CLASS_MEMORY ? "mem" : "disk";
+	struct dsg_record_device *dev = &record->devices[record->count];
+	const char *bad;
+
+	if (record->count == DSG_PLAN_WANTS_MAX)
+		return dsg_fault_set(fault, DSG_USAGE, "a node has at most %d devices",
+				     DSG_PLAN_WANTS_MAX);
+	bad = dsg_size_parse(text, &dev->size);
+	if (bad)
+		return dsg_fault_set(fault, DSG_USAGE, "--%s %s: %s", option, text, bad);
+	if (dev->size % common->block_size) {
+		dsg_fault_set(fault, DSG_USAGE,
+			      "--%s %s: not a multiple of the block size, %u bytes", option, text,
+			      common->block_size);
+		return dsg_fault_hint(fault, "another size, or --block-size 512");
+	}
+	if (dsg_uuid_random(dev->txid))
+		return dsg_fault_set(fault, DSG_FAILED, "the kernel gives no random numbers");
+	snprintf(dev->name, sizeof(dev->name), "%s%u", prefix, number);
+	dev->class = class;
+	dev->lanes = common->lanes;
+	dev->depth = common->depth;
+	dev->block_size = common->block_size;
+	dev->io_timeout_ms = common->io_timeout_ms;
+	dev->lease_ns = common->lease_ns;
+	dev->read_only = opt.read_only;
+	dev->crc = opt.crc;
+	dev->step = DSG_LEASE_ASKED;
+	record->count++;
+	return 0;
+}
+
+static int add_devices(struct dsg_record *record, const struct common *common, uint32_t class,
+		       const struct text_list *list, struct dsg_fault *fault)
+{
+	unsigned int number = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < list->count && !err; i++) {
+		char *copy = strdup(list->items[i]), *rest = copy, *item;
+
+		if (!copy)
+			return dsg_fault_memory(fault);
+		while (!err && (item = strsep(&rest, ",")))
+			err = add_device(record, common, class, number++, item, fault);
+		free(copy);
+	}
+	return err;
+}
+
+static int parse_request(const char *name, struct dsg_record *record, struct dsg_fault *fault)
+{
+	struct common common = { .lanes = 0 };
+	struct timespec ts;
+	int err;
+
+	if (!dsg_name_ok(name)) {
+		dsg_fault_set(fault, DSG_USAGE, "%s is no name for a node", name);
+		return dsg_fault_hint(fault,
+				      "1 to 31 letters, digits, '.', '_' or '-'; first a letter or digit");
+	}
+	err = parse_common(&common, fault);
+	if (err)
+		return err;
+	record->devices = calloc(DSG_PLAN_WANTS_MAX + 1, sizeof(*record->devices));
+	if (!record->devices)
+		return dsg_fault_memory(fault);
+	err = add_devices(record, &common, DISAGG_WIRE_CLASS_MEMORY, &opt.memory, fault);
+	if (!err)
+		err = add_devices(record, &common, DISAGG_WIRE_CLASS_STORAGE, &opt.storage, fault);
+	if (!err && !record->count) {
+		err = dsg_fault_set(fault, DSG_USAGE, "node %s: no devices", name);
+		dsg_fault_hint(fault, "disaggctl node create %s --memory 1GiB, for example", name);
+	}
+	if (err)
+		return err;
+	snprintf(record->name, sizeof(record->name), "%s", name);
+	record->state = DSG_RECORD_CREATING;
+	record->pid = getpid();
+	clock_gettime(CLOCK_REALTIME, &ts);
+	record->created_ns = (uint64_t)ts.tv_sec * DSG_NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+	return 0;
+}
+
+/* Fill in target and resource of every device. */
+static int plan_devices(struct dsg_record *record, const struct dsg_probe *probes, size_t count,
+			struct dsg_fault *fault)
+{
+	struct dsg_plan_want wants[DSG_PLAN_WANTS_MAX];
+	struct dsg_plan_resource *resources;
+	const struct dsg_probe **owners;
+	size_t total = 0, n = 0;
+	int err;
+
+	for (size_t t = 0; t < count; t++)
+		total += probes[t].count;
+	resources = calloc(total + 1, sizeof(*resources));
+	owners = calloc(total + 1, sizeof(*owners));
+	if (!resources || !owners) {
+		free(resources);
+		free(owners);
+		return dsg_fault_memory(fault);
+	}
+	for (size_t t = 0; t < count; t++) {
+		for (size_t i = 0; i < probes[t].count; i++, n++) {
+			const struct disagg_wire_resource *res = &probes[t].resources[i];
+
+			owners[n] = &probes[t];
+			resources[n] = (struct dsg_plan_resource) {
+				.target = probes[t].target.name,
+				.id = res->id,
+				.class = le32toh(res->class),
+				.read_only = le32toh(res->attrs) & DISAGG_WIRE_ATTR_READ_ONLY,
+				.block_size = le32toh(res->block_size),
+				.available = le64toh(res->available),
+				.largest = le64toh(res->largest),
+			};
+		}
+	}
+	for (size_t i = 0; i < record->count; i++) {
+		wants[i] = (struct dsg_plan_want) {
+			.name = record->devices[i].name,
+			.class = record->devices[i].class,
+			.read_only = record->devices[i].read_only,
+			.size = record->devices[i].size,
+		};
+	}
+	err = dsg_plan(wants, record->count, resources, n, fault);
+	for (size_t i = 0; i < record->count && !err; i++) {
+		struct dsg_record_device *dev = &record->devices[i];
+
+		dev->target = owners[wants[i].resource]->target;
+		snprintf(dev->resource, sizeof(dev->resource), "%s",
+			 resources[wants[i].resource].id);
+	}
+	free(resources);
+	free(owners);
+	return err;
+}
+
+static int place(struct cli *cli, struct dsg_record *record, struct dsg_fault *fault)
+{
+	struct dsg_fault missing = { .code = DSG_OK };
+	struct dsg_probe *probes;
+	size_t count, answered = 0;
+	int err;
+
+	err = inventory_ask(cli, opt.target, DSG_PROBE_INVENTORY, &probes, &count, fault);
+	if (err)
+		return err;
+	for (size_t i = 0; i < count; i++)
+		answered += !probes[i].fault.code;
+	if (!count) {
+		err = dsg_fault_set(fault, DSG_NOT_FOUND, "this host knows no target");
+		dsg_fault_hint(fault, "disaggctl target add NAME ADDRESS");
+	} else if (!answered) {
+		err = inventory_complete(probes, count, "resources", fault);
+	} else {
+		err = plan_devices(record, probes, count, fault);
+		if (inventory_complete(probes, count, "resources", &missing))
+			cli_warn(cli, "%s", missing.reason);
+	}
+	dsg_probes_free(probes, count);
+	return err;
+}
+
+/* Number of lanes that the device will have, as far as this host decides it. */
+static uint32_t planned_lanes(const struct dsg_record_device *dev)
+{
+	int cpus = get_nprocs();
+
+	return dev->lanes ? dev->lanes : cpus < 4 ? (uint32_t)cpus : 4;
+}
+
+static void print_plan(struct cli *cli, const struct dsg_record *record)
+{
+	struct table table = {
+		.headers = { "DEVICE", "CLASS", "SIZE", "TARGET", "RESOURCE", "LANES" },
+		.right = 1 << 2 | 1 << 5,
+	};
+	struct json_object *document, *plan, *list;
+
+	if (!cli->json) {
+		for (size_t i = 0; i < record->count; i++) {
+			const struct dsg_record_device *dev = &record->devices[i];
+			char size[DSG_SIZE_STRLEN], lanes[16];
+
+			snprintf(lanes, sizeof(lanes), "%u", planned_lanes(dev));
+			table_row(&table, dev->name, dsg_class_text(dev->class),
+				  dsg_size_format(dev->size, size), dev->target.name,
+				  dev->resource, lanes);
+		}
+		printf("node %s would have:\n\n", record->name);
+		table_print(&table);
+		puts("\nNothing was reserved (--dry-run).");
+		return;
+	}
+	document = json_document();
+	plan = json_object_new_object();
+	list = json_object_new_array();
+	put_string(plan, "node", record->name);
+	for (size_t i = 0; i < record->count; i++) {
+		const struct dsg_record_device *dev = &record->devices[i];
+		struct json_object *o = json_object_new_object();
+
+		put_string(o, "name", dev->name);
+		put_string(o, "class", dsg_class_text(dev->class));
+		put_number(o, "size", dev->size);
+		put_string(o, "target", dev->target.name);
+		put_string(o, "resource", dev->resource);
+		put_number(o, "block_size", dev->block_size);
+		put_number(o, "lanes", planned_lanes(dev));
+		put_bool(o, "read_only", dev->read_only);
+		json_object_array_add(list, o);
+	}
+	put_value(plan, "devices", list);
+	put_bool(document, "dry_run", true);
+	put_value(document, "plan", plan);
+	json_print(cli, document);
+}
+
+/* The name must be free; a release that was left unfinished is finished first. */
+static int check_name(struct cli *cli, const char *name, struct dsg_fault *fault)
+{
+	struct dsg_record record;
+	struct dsg_fault why;
+	int err = dsg_record_load(name, &record, fault);
+
+	if (err == DSG_NOT_FOUND)
+		return 0;
+	if (err)
+		return err;
+	if (record.state == DSG_RECORD_UP) {
+		err = dsg_fault_set(fault, DSG_CONFLICT, "there is a node %s already", name);
+		dsg_fault_hint(fault, "see it: disaggctl node show %s; or take another name", name);
+	} else if (record.state == DSG_RECORD_CREATING) {
+		err = dsg_fault_set(fault, DSG_CONFLICT,
+				    "node %s is incomplete: its creation was cut off", name);
+		dsg_fault_hint(fault, "clean up first: disaggctl node delete %s", name);
+	} else {
+		progress(cli, "releasing what the last node %s left", name);
+		err = finish_release(&record, RELEASE_NS, &why);
+		if (err) {
+			err = dsg_fault_set(fault, DSG_CONFLICT,
+					    "the last node %s still has leases: %s", name,
+					    why.reason);
+			dsg_fault_hint(fault, "take another name, or try again once the target answers");
+		}
+	}
+	dsg_record_free(&record);
+	return err;
+}
+
+static void print_node(struct cli *cli, struct dsg_netlink *nl, const char *name)
+{
+	const struct node_view *node;
+	struct dsg_fault fault;
+	struct host_view view;
+
+	if (host_view_load(cli, nl, &view, &fault))
+		return;
+	node = host_view_find(&view, name);
+	if (node && cli->json) {
+		struct json_object *document = json_document();
+
+		put_value(document, "node", node_object(&view, node, true));
+		json_print(cli, document);
+	} else if (node) {
+		node_print(&view, node);
+	}
+	host_view_free(&view);
+}
+
+static int create(struct cli *cli, struct dsg_record *record, struct dsg_fault *fault)
+{
+	struct dsg_netlink *nl = NULL;
+	int targets_lock, node_lock, err;
+
+	/* Targets that are in use now must not be removed meanwhile. */
+	targets_lock = dsg_lock("lock", true, LOCK_WAIT_NS, fault);
+	if (targets_lock < 0)
+		return fault->code;
+	node_lock = lock_node(record->name, LOCK_WAIT_NS, fault);
+	if (node_lock < 0) {
+		dsg_unlock(targets_lock);
+		return fault->code;
+	}
+	interrupt_catch();
+	err = check_name(cli, record->name, fault);
+	if (!err)
+		err = module_open(&nl, fault);
+	if (!err)
+		err = place(cli, record, fault);
+	if (!err)
+		err = compose(cli, nl, record, fault);
+	dsg_unlock(node_lock);
+	dsg_unlock(targets_lock);
+	if (!err)
+		print_node(cli, nl, record->name);
+	dsg_netlink_close(nl);
+	return err;
+}
+
+int node_create(struct cli *cli, int argc, char **argv, struct dsg_fault *fault)
+{
+	struct dsg_record record = { .count = 0 };
+	int err;
+
+	(void)argc;
+	err = parse_request(argv[0], &record, fault);
+	if (!err && opt.dry_run) {
+		err = place(cli, &record, fault);
+		if (!err)
+			print_plan(cli, &record);
+	} else if (!err) {
+		err = create(cli, &record, fault);
+	}
+	dsg_record_free(&record);
+	return err;
+}

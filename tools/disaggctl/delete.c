@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: GPL-2.0
+/* disaggctl node delete | resize */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "compose.h"
+#include "describe.h"
+#include "file.h"
+#include "holders.h"
+#include "lease.h"
+#include "size.h"
+
+#define FORCE_LOCK_NS	(DSG_NSEC_PER_SEC / 2)
+#define FORCE_RELEASE_NS DSG_NSEC_PER_SEC
+#define SETTLE_NS	(2 * DSG_NSEC_PER_SEC)	/* for udev to look at a disk */
+#define SETTLE_POLL_NS	50000000
+
+static bool force, all;
+
+const struct option node_delete_options[] = {
+	{ .name = "force", .flag = &force,
+	  .help = "at once: although in use, and without waiting for targets" },
+	{ .name = "all", .flag = &all,
+	  .help = "all nodes that disaggctl made; with --force, all nodes" },
+	{ .name = NULL },
+};
+
+/* All uses of the node's disks; free() the list. */
+static void find_holders(struct dsg_netlink *nl, const char *node, struct holder **list,
+			 size_t *count)
+{
+	struct dsg_kernel_device *devices;
+	struct dsg_fault ignored;
+	size_t n;
+
+	*list = NULL;
+	*count = 0;
+	if (dsg_netlink_devices(nl, &devices, &n, &ignored))
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(devices[i].node, node) && devices[i].openers)
+			holders_find(devices[i].disk, list, count);
+	free(devices);
+}
+
+/* Whether nobody but udev, which soon lets go, has the disks open. */
+static bool only_udev(const struct holder *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (list[i].kind != HOLDER_PROCESS ||
+		    (!strstr(list[i].name, "udev") && strcmp(list[i].name, "blkid")))
+			return false;
+	return true;
+}
+
+static struct json_object *holders_array(const struct holder *list, size_t count)
+{
+	struct json_object *array = json_object_new_array();
+
+	for (size_t i = 0; i < count; i++) {
+		struct json_object *o = json_object_new_object();
+
+		put_string(o, "kind", holder_kind_name(list[i].kind));
+		put_string(o, "disk", list[i].disk);
+		put_value(o, "pid", list[i].pid ? json_object_new_int(list[i].pid) : NULL);
+		put_string(o, "name", list[i].name);
+		json_object_array_add(array, o);
+	}
+	return array;
+}
+
+static int explain_busy(struct cli *cli, const char *node, const struct holder *list,
+			size_t count, struct dsg_fault *fault)
+{
+	const struct holder *mount = NULL, *swap = NULL;
+
+	dsg_fault_set(fault, DSG_CONFLICT, "node %s is in use%s", node, count ? ":" : "");
+	for (size_t i = 0; i < count; i++) {
+		size_t used = strlen(fault->reason);
+		char text[320];
+
+		snprintf(fault->reason + used, sizeof(fault->reason) - used, "\n%s is %s",
+			 list[i].disk, holder_text(&list[i], text));
+		if (list[i].kind == HOLDER_MOUNT)
+			mount = &list[i];
+		if (list[i].kind == HOLDER_SWAP)
+			swap = &list[i];
+	}
+	if (!cli->details)
+		cli->details = json_object_new_object();
+	put_value(cli->details, "holders", holders_array(list, count));
+	if (mount)
+		return dsg_fault_hint(fault, "umount %s", mount->name);
+	if (swap)
+		return dsg_fault_hint(fault, "swapoff %s", swap->name);
+	return dsg_fault_hint(fault,
+			      "end what uses it, or disaggctl node delete --force %s (its I/O fails)",
+			      node);
+}
+
+/* Remove the node from the module. Not there: nothing to do. */
+static int detach(struct cli *cli, struct dsg_netlink *nl, const char *node,
+		  struct dsg_fault *fault)
+{
+	static const struct timespec pause = { .tv_nsec = SETTLE_POLL_NS };
+	uint64_t deadline = dsg_deadline(SETTLE_NS);
+	int err;
+
+	for (;;) {
+		struct holder *list;
+		size_t count;
+		bool retry;
+
+		err = dsg_netlink_node_del(nl, node, force, fault);
+		if (err != DSG_CONFLICT || force)
+			break;
+		find_holders(nl, node, &list, &count);
+		retry = only_udev(list, count) && dsg_now_ns() < deadline;
+		if (!retry)
+			err = explain_busy(cli, node, list, count, fault);
+		free(list);
+		if (!retry)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	return err == DSG_NOT_FOUND ? 0 : err;
+}
+
+/* Give the leases back; under --force a target that is gone is no failure. */
+static int release(struct cli *cli, struct dsg_record *record, bool *released,
+		   struct dsg_fault *fault)
+{
+	int err = finish_release(record, force ? FORCE_RELEASE_NS : RELEASE_NS, fault);
+
+	*released = !err;
+	if (!err)
+		return 0;
+	if (force) {
+		cli_warn(cli, "node %s is gone from this host, but not all of its leases:\n%s\n"
+			 "disaggctl node delete %s finishes it", record->name, fault->reason,
+			 record->name);
+		return 0;
+	}
+	dsg_fault_prefix(fault, "node %s is gone from this host, but not all of its leases: ",
+			 record->name);
+	fault->code = DSG_ROLLBACK_INCOMPLETE;
+	return dsg_fault_hint(fault, "once the target answers: disaggctl node delete %s",
+			      record->name);
+}
+
+/* @released: whether no lease is left. */
+static int delete_node(struct cli *cli, struct dsg_netlink *nl, const char *name,
+		       bool *released, struct dsg_fault *fault)
+{
+	struct dsg_kernel_node in_kernel;
+	struct dsg_record record = { .count = 0 };
+	bool recorded = true;
+	int lock, err;
+
+	*released = true;
+	lock = lock_node(name, force ? FORCE_LOCK_NS : LOCK_WAIT_NS, fault);
+	if (lock < 0)
+		return fault->code;
+	err = dsg_record_load(name, &record, fault);
+	if (err == DSG_NOT_FOUND) {
+		recorded = false;
+		err = nl ? dsg_netlink_node(nl, name, &in_kernel, fault) : DSG_NOT_FOUND;
+		if (err == DSG_NOT_FOUND) {
+			dsg_fault_set(fault, DSG_NOT_FOUND, "there is no node %s", name);
+			dsg_fault_hint(fault, "nodes of this host: disaggctl node list");
+		}
+	}
+	progress(cli, "taking node %s apart", name);
+	if (!err && nl)
+		err = detach(cli, nl, name, fault);
+	progress(cli, "giving back the leases of node %s", name);
+	if (!err && recorded)
+		err = release(cli, &record, released, fault);
+	dsg_record_free(&record);
+	dsg_unlock(lock);
+	return err;
+}
+
+static void print_deleted(struct cli *cli, struct json_object *list)
+{
+	size_t count = json_object_array_length(list);
+	struct json_object *document;
+
+	if (cli->json) {
+		document = json_document();
+		put_value(document, "deleted", json_object_get(list));
+		json_print(cli, document);
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		struct json_object *name;
+
+		json_object_object_get_ex(json_object_array_get_idx(list, i), "node", &name);
+		printf("node %s deleted\n", json_object_get_string(name));
+	}
+}
+
+static void note_deleted(struct json_object *list, const char *name, bool released)
+{
+	struct json_object *o = json_object_new_object();
+
+	put_string(o, "node", name);
+	put_bool(o, "leases_released", released);
+	json_object_array_add(list, o);
+}
+
+static int delete_all(struct cli *cli, struct dsg_netlink *nl, struct json_object *list,
+		      struct dsg_fault *fault)
+{
+	struct host_view view;
+	int first;
+
+	first = host_view_load(cli, nl, &view, fault);
+	if (first)
+		return first;
+	for (size_t i = 0; i < view.node_count; i++) {
+		const char *name = view.nodes[i].name;
+		struct dsg_fault one = { .code = DSG_OK };
+		bool released;
+		int err;
+
+		if (!view.nodes[i].managed && !force) {
+			cli_warn(cli, "node %s was not made by disaggctl, and stays", name);
+			continue;
+		}
+		err = delete_node(cli, nl, name, &released, &one);
+		if (!err) {
+			note_deleted(list, name, released);
+		} else if (err != DSG_NOT_FOUND) {	/* somebody else was faster */
+			if (first)
+				cli_warn(cli, "%s", fault->reason);
+			*fault = one;
+			first = err;
+		}
+	}
+	host_view_free(&view);
+	return first;
+}
+
+int node_delete(struct cli *cli, int argc, char **argv, struct dsg_fault *fault)
+{
+	struct json_object *list;
+	struct dsg_netlink *nl;
+	bool released;
+	int err;
+
+	if ((argc == 1) == all) {
+		dsg_fault_set(fault, DSG_USAGE, argc ? "--all and a NAME exclude each other" :
+						       "which node?");
+		return dsg_fault_hint(fault, "disaggctl node delete NAME, or --all");
+	}
+	if (argc && !dsg_name_ok(argv[0]))
+		return dsg_fault_set(fault, DSG_NOT_FOUND, "there is no node %s", argv[0]);
+	err = module_open_if_loaded(&nl, fault);
+	if (err)
+		return err;
+	list = json_object_new_array();
+	if (all) {
+		err = delete_all(cli, nl, list, fault);
+	} else {
+		err = delete_node(cli, nl, argv[0], &released, fault);
+		if (!err)
+			note_deleted(list, argv[0], released);
+	}
+	dsg_netlink_close(nl);
+	if (!err || json_object_array_length(list))
+		print_deleted(cli, list);
+	json_object_put(list);
+	return err;
+}
+
+/* SIZE, or +SIZE on top of @old. */
+static int parse_new_size(const char *text, const struct dsg_record_device *dev, uint64_t *size,
+			  struct dsg_fault *fault)
+{
+	bool more = *text == '+';
+	const char *bad = dsg_size_parse(text + more, size);
+
+	if (!bad && more && __builtin_add_overflow(*size, dev->size, size))
+		bad = "the size is too large";
+	if (!bad && *size % dev->block_size)
+		bad = "not a multiple of the device's block size";
+	if (bad)
+		return dsg_fault_set(fault, DSG_USAGE, "%s: %s", text, bad);
+	if (*size < dev->size) {
+		char now[DSG_SIZE_STRLEN];
+
+		return dsg_fault_set(fault, DSG_USAGE, "%s: devices can only grow; it has %s",
+				     text, dsg_size_format(dev->size, now));
+	}
+	return 0;
+}
+
+/*
+ * The lease grows first, the device after it. If the second step fails the lease
+ * stays larger, which the record says, and the same command again finishes it.
+ */
+static int resize(struct dsg_netlink *nl, struct dsg_record *record,
+		  struct dsg_record_device *dev, const char *text, struct dsg_fault *fault)
+{
+	struct dsg_session session;
+	uint64_t size;
+	int err;
+
+	err = parse_new_size(text, dev, &size, fault);
+	if (err)
+		return err;
+	if (size != dev->size) {
+		err = dsg_target_open(dev->target.name, dev->target.host, dev->target.port,
+				      dsg_deadline(STEP_NS), &session, fault);
+		if (err)
+			return err;
+		err = dsg_lease_resize(&session, dev, size, dsg_deadline(STEP_NS), fault);
+		dsg_session_close(&session);
+		if (err)
+			return err;
+		err = dsg_record_save(record, fault);
+		if (err)
+			return err;
+	}
+	err = dsg_netlink_device_resize(nl, record->name, dev->name, size, fault);
+	if (err)
+		dsg_fault_hint(fault, "the lease has grown: the same command again finishes it");
+	return err;
+}
+
+static int resize_locked(struct cli *cli, struct dsg_netlink *nl, char **argv,
+			 struct dsg_fault *fault)
+{
+	struct dsg_record_device *dev = NULL;
+	struct dsg_record record;
+	int err;
+
+	err = dsg_record_load(argv[0], &record, fault);
+	if (err == DSG_NOT_FOUND) {
+		dsg_fault_set(fault, DSG_NOT_FOUND, "there is no node %s", argv[0]);
+		return dsg_fault_hint(fault, "nodes of this host: disaggctl node list");
+	}
+	if (err)
+		return err;
+	for (size_t i = 0; i < record.count && !dev; i++)
+		if (!strcmp(record.devices[i].name, argv[1]))
+			dev = &record.devices[i];
+	if (!dev) {
+		err = dsg_fault_set(fault, DSG_NOT_FOUND, "node %s has no device %s", argv[0],
+				    argv[1]);
+		dsg_fault_hint(fault, "its devices: disaggctl node show %s", argv[0]);
+	} else if (record.state != DSG_RECORD_UP) {
+		err = dsg_fault_set(fault, DSG_CONFLICT, "node %s is not up", argv[0]);
+		dsg_fault_hint(fault, "disaggctl node show %s", argv[0]);
+	} else {
+		progress(cli, "waiting for target %s", dev->target.name);
+		err = resize(nl, &record, dev, argv[2], fault);
+	}
+	dsg_record_free(&record);
+	return err;
+}
+
+int node_resize(struct cli *cli, int argc, char **argv, struct dsg_fault *fault)
+{
+	struct dsg_kernel_device *dev;
+	struct dsg_netlink *nl;
+	char size[DSG_SIZE_STRLEN];
+	int lock, err;
+
+	(void)argc;
+	if (!dsg_name_ok(argv[0]) || !dsg_name_ok(argv[1]))
+		return dsg_fault_set(fault, DSG_NOT_FOUND, "there is no device %s/%s", argv[0],
+				     argv[1]);
+	err = dsg_netlink_open(&nl, fault);
+	if (err)
+		return err;
+	dev = calloc(1, sizeof(*dev));
+	if (!dev) {
+		dsg_netlink_close(nl);
+		return dsg_fault_memory(fault);
+	}
+	lock = lock_node(argv[0], LOCK_WAIT_NS, fault);
+	err = lock < 0 ? (int)fault->code : resize_locked(cli, nl, argv, fault);
+	dsg_unlock(lock);
+	if (!err)
+		err = dsg_netlink_device(nl, argv[0], argv[1], dev, fault);
+	dsg_netlink_close(nl);
+	if (!err && cli->json) {
+		struct json_object *document = json_document();
+
+		put_value(document, "device", device_object(dev));
+		json_print(cli, document);
+	} else if (!err) {
+		printf("%s/%s has %s\n", dev->node, dev->name, dsg_size_format(dev->size, size));
+	}
+	free(dev);
+	return err;
+}
