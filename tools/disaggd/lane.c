@@ -16,7 +16,7 @@
 #include "wire.h"
 
 #define WELCOME_TIMEOUT_NS	(5 * DSG_NSEC_PER_SEC)
-#define DRAIN_BYTES		(1U << 20)
+#define LINGER_NS		(DSG_NSEC_PER_SEC / 5)
 
 /* Find out within a minute that a peer has vanished. */
 static void tune_socket(int fd)
@@ -58,18 +58,18 @@ static int welcome(struct lane *lane)
 
 /*
  * Closing a socket that has unread bytes resets the connection, and a reset can
- * overtake the last reply, which says why: read what is there first.
+ * overtake the last reply, which says why: read on for a moment, until the peer
+ * has seen the end.
  */
 static void hang_up(struct lane *lane)
 {
+	uint64_t deadline = dsg_deadline(LINGER_NS);
 	char sink[4096];
-	size_t total = 0;
-	ssize_t n;
 
 	shutdown(lane->fd, SHUT_WR);
-	while (total < DRAIN_BYTES &&
-	       (n = recv(lane->fd, sink, sizeof(sink), MSG_DONTWAIT)) > 0)
-		total += (size_t)n;
+	while (!dsg_recv_all(lane->fd, sink, sizeof(sink), deadline))
+		if (dsg_now_ns() > deadline)
+			break;
 }
 
 static void *lane_thread(void *arg)

@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Class storage on a file, and on a loop device where there is one."""
+import os
+import random
+import subprocess
+
+from ktap import Skip, main, test
+from wire import *
+
+
+def config(path, **keys):
+    more = "".join(f", {k.replace('_', '-')}: {v}" for k, v in keys.items())
+    return f"resources:\n- {{id: disk, class: storage, path: {path}{more}}}\n"
+
+
+def exercise(d):
+    """Everything that a lane can do, against a model."""
+    c = d.control()
+    c.reserve(4 * MIB, cls=STORAGE)         # so that the extent does not start at 0
+    g = c.lease(8 * MIB, cls=STORAGE)
+    for features in (F_ALL, F_ALL & ~F_CRC32C):
+        lane = d.lane(g, features=features)
+        assert lane.features == features
+        model = bytearray(MIB)
+        lane.call(WRITE_ZEROES, length=MIB)
+        rng = random.Random(features)
+        for i in range(25 if features & F_CRC32C else 100):
+            longest = 4 if features & F_CRC32C else 64
+            length = rng.randrange(1, longest + 1) * 4096
+            offset = rng.randrange(0, (MIB - length) // 4096 + 1) * 4096
+            op = rng.randrange(8)
+            if op < 5:
+                data = pattern((features, i), length)
+                lane.write(offset, data, flags=FUA if op == 0 else 0)
+                model[offset:offset + length] = data
+            elif op < 7:
+                lane.call(WRITE_ZEROES, offset=offset, length=length,
+                          flags=rng.choice((0, FUA, NOUNMAP)))
+                model[offset:offset + length] = bytes(length)
+            else:
+                lane.call(FLUSH)
+            assert lane.read(offset, length) == model[offset:offset + length]
+        lane.call(DISCARD, offset=4 * MIB, length=65536)
+        refused(E_INVALID, lane.read, 8 * MIB, 4096)
+        refused(E_INVALID, lane.write, 8 * MIB - 4096, bytes(8192))
+        refused(E_INVALID, lane.call, DISCARD, offset=8 * MIB, length=4096)
+        if features & F_CRC32C:
+            refused(E_CRC, lane.call, WRITE, bytes(4096), length=4096, payload_crc=1)
+    # Far more in flight than there are slots; answers come in any order.
+    lane = d.lane(g, features=0, depth=1024)
+    blob = b"".join(lane.frame(WRITE, pattern(i, 16384), offset=i * 16384, length=16384)
+                    for i in range(256))
+    lane.sock.sendall(blob)
+    assert {lane.reply()[2] for _ in range(256)} == set(range(1, 257))
+    first = lane.tag + 1
+    blob = b"".join(lane.frame(READ, offset=i * 16384, length=16384) for i in range(256))
+    lane.sock.sendall(blob)
+    for _ in range(256):
+        _, status, tag, data, _ = lane.reply()
+        assert status == OK and data == pattern(tag - first, 16384)
+    # A malformed frame behind good ones: those are answered first.
+    lane.sock.sendall(lane.frame(READ, length=4096) + lane.frame(PING, length=1))
+    assert sorted(lane.reply()[1] for _ in range(2)) == [OK, E_PROTO]
+    closed(lane.recv, 1)
+    lane = d.lane(g, features=0)
+    lane.sock.sendall(lane.frame(WRITE, pattern(1, 65536), length=65536)[:30000])
+    lane.close()
+    assert d.lane(g, features=0).read(MIB, 16384) == pattern(64, 16384)
+    c.release(g)
+    return c
+
+
+@test
+def buffered(folder):
+    """a file, through the page cache."""
+    with Daemon(folder, config(folder + "/disk", size="64MiB", direct="no")) as d:
+        exercise(d)
+
+
+@test
+def direct(folder):
+    """a file, with direct I/O."""
+    base = folder
+    try:
+        fd = os.open(base + "/probe", os.O_CREAT | os.O_RDWR | os.O_DIRECT)
+        os.close(fd)
+    except OSError as e:
+        raise Skip("no direct I/O here") from e
+    with Daemon(folder, config(base + "/disk", size="64MiB")) as d:
+        exercise(d)
+
+
+@test
+def loop(folder):
+    """a loop device."""
+    with open(folder + "/image", "wb") as f:
+        f.truncate(64 * MIB)
+    r = subprocess.run(["losetup", "--find", "--show", folder + "/image"],
+                       capture_output=True, text=True)
+    if r.returncode:
+        raise Skip("no loop devices: " + r.stderr.strip().splitlines()[-1])
+    device = r.stdout.strip()
+    try:
+        with Daemon(folder, config(device)) as d:
+            c = exercise(d)
+            disk = c.inventory()["disk"]
+            assert disk["model"] == os.path.basename(device)
+            assert disk["capacity"] == 64 * MIB
+    finally:
+        subprocess.run(["losetup", "-d", device], check=True)
+
+
+@test
+def extents(folder):
+    """extents never overlap; gaps are found again; largest tells the truth."""
+    with Daemon(folder, config(folder + "/disk", size="64MiB", direct="no")) as d:
+        c = d.control()
+        g = [c.lease(16 * MIB, cls=STORAGE) for _ in range(4)]
+        for i, x in enumerate(g):
+            d.lane(x, features=0).write(0, pattern(i, 65536))
+        refused(E_NO_SPACE, c.reserve, 4096, cls=STORAGE)
+        c.release(g[1])
+        c.release(g[3])
+        disk = c.inventory()["disk"]
+        assert disk["available"] == 32 * MIB and disk["largest"] == 16 * MIB
+        refused(E_NO_SPACE, c.reserve, 20 * MIB, cls=STORAGE)
+        refused(E_NO_SPACE, c.act, RESIZE, g[0], size=48 * MIB)
+        c.act(RESIZE, g[0], size=20 * MIB)
+        c.act(RESIZE, g[2], size=24 * MIB)
+        new = c.lease(12 * MIB, cls=STORAGE)
+        d.lane(new, features=0).write(0, b"\xff" * 4096)
+        for i in (0, 2):
+            assert d.lane(g[i], features=0).read(0, 65536) == pattern(i, 65536)
+        assert d.lane(g[0], features=0).read(16 * MIB, 4096) == bytes(4096)
+
+
+@test
+def shared(folder):
+    """a read-only resource shows its data to many and takes no write."""
+    with open(folder + "/image", "wb") as f:
+        f.write(pattern("image", 8 * MIB))
+    with Daemon(folder, config(folder + "/image", direct="no", read_only="yes")) as d:
+        c = d.control()
+        assert c.inventory()["disk"]["attrs"] == READ_ONLY
+        refused(E_READ_ONLY, c.reserve, 8 * MIB, cls=STORAGE, id=b"disk")
+        refused(E_NOT_FOUND, c.reserve, 8 * MIB, cls=STORAGE, attrs=READ_ONLY)
+        for _ in range(3):
+            g = c.lease(8 * MIB, cls=STORAGE, id=b"disk", attrs=READ_ONLY)
+            lane = d.lane(g, features=0)
+            assert lane.read(4 * MIB, 4 * MIB) == pattern("image", 8 * MIB)[4 * MIB:]
+            refused(E_READ_ONLY, lane.write, 0, bytes(4096))
+        refused(E_NO_SPACE, c.reserve, 9 * MIB, cls=STORAGE, id=b"disk", attrs=READ_ONLY)
+
+
+@test
+def truncated(folder):
+    """a file that shrinks under a lease is an I/O error, not a crash."""
+    with Daemon(folder, config(folder + "/disk", size="16MiB", direct="no")) as d:
+        lane = d.lane(d.control().lease(16 * MIB, cls=STORAGE), features=0)
+        os.truncate(folder + "/disk", MIB)
+        refused(E_IO, lane.read, 8 * MIB, 4096)
+        assert lane.read(0, 4096) == bytes(4096)
+
+
+main()
