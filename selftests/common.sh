@@ -100,7 +100,7 @@ run_target()
 # as "{id: dram, class: memory, size: 1GiB}"; LINEs are added at the top level.
 configure_target()
 {
-	local name=$1 dir=$WORK/target-$1
+	local dir=$WORK/target-$1
 
 	shift
 	mkdir -p "$dir"

@@ -26,6 +26,13 @@ const struct option node_delete_options[] = {
 	{ .name = NULL },
 };
 
+/* udev looks at a disk whenever somebody has written to it, and soon lets go. */
+static bool is_udev(const struct holder *holder)
+{
+	return holder->kind == HOLDER_PROCESS &&
+	       (strstr(holder->name, "udev") || !strcmp(holder->name, "blkid"));
+}
+
 /* All uses of the node's disks; free() the list. */
 static void find_holders(struct dsg_netlink *nl, const char *node, struct holder **list,
 			 size_t *count)
@@ -44,14 +51,18 @@ static void find_holders(struct dsg_netlink *nl, const char *node, struct holder
 	free(devices);
 }
 
-/* Whether nobody but udev, which soon lets go, has the disks open. */
-static bool only_udev(const struct holder *list, size_t count)
+/* Leave udev out of the list, unless there is nobody else. */
+static bool only_udev(struct holder *list, size_t *count)
 {
-	for (size_t i = 0; i < count; i++)
-		if (list[i].kind != HOLDER_PROCESS ||
-		    (!strstr(list[i].name, "udev") && strcmp(list[i].name, "blkid")))
-			return false;
-	return true;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < *count; i++)
+		if (!is_udev(&list[i]))
+			list[kept++] = list[i];
+	if (!kept)
+		return true;
+	*count = kept;
+	return false;
 }
 
 static struct json_object *holders_array(const struct holder *list, size_t count)
@@ -116,7 +127,7 @@ static int detach(struct cli *cli, struct dsg_netlink *nl, const char *node,
 		if (err != DSG_CONFLICT || force)
 			break;
 		find_holders(nl, node, &list, &count);
-		retry = only_udev(list, count) && dsg_now_ns() < deadline;
+		retry = only_udev(list, &count) && dsg_now_ns() < deadline;
 		if (!retry)
 			err = explain_busy(cli, node, list, count, fault);
 		free(list);
