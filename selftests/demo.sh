@@ -11,7 +11,8 @@ set -euo pipefail
 
 KERNEL=${KERNEL:-6.12}
 LEND=1536MiB SIZE=1GiB
-PARTS=(bin include)		# of /usr
+# Of /usr: the compiler, Python's library, the system's programs.
+PARTS=(/usr/lib/gcc /usr/libexec /usr/lib/python3.[0-9]* /usr/sbin)
 MOUNT=/mnt/demo
 DISK=/dev/disagg/demo/mem0
 
@@ -110,12 +111,12 @@ copy()
 {
 	local start
 
-	find "${PARTS[@]/#/usr/}" -type f -print0 | sort -z >/tmp/files
+	find "${PARTS[@]#/}" -type f -print0 | sort -z >/tmp/files
 	FILES=$(tr -cd '\0' </tmp/files | wc -c)
 	BYTES=$(du -cb --files0-from=/tmp/files | tail -n1 | cut -f1)
 	xargs -0 sha256sum </tmp/files >/tmp/sums
-	printf '   %s files, %s bytes in /usr/{%s}; SHA-256 of each is noted\n' \
-		"$FILES" "$BYTES" "$(IFS=,; echo "${PARTS[*]}")"
+	printf '   %s files, %s bytes in %s; SHA-256 of each is noted\n' \
+		"$FILES" "$BYTES" "${PARTS[*]}"
 	start=$(now)
 	{ tar -c --no-recursion --null -T /tmp/files | tar -x -C $MOUNT && sync -f $MOUNT; } &
 	progress copied "$FILES files" files_there $! || fail "copying"
@@ -133,11 +134,13 @@ verify()
 	echo 3 >/proc/sys/vm/drop_caches
 	: >/tmp/checked
 	start=$(now)
-	(cd $MOUNT && sha256sum -c /tmp/sums >/tmp/checked 2>&1) &
+	# Several at a time: a disk behind a network likes company.
+	(cd $MOUNT && xargs -0 -n 64 -P 4 sha256sum </tmp/files >/tmp/checked 2>&1) &
 	progress checked "$FILES files" sums_checked $! || true
 	VERIFY_NS=$(($(now) - start))
-	GOOD=$(grep -c ': OK$' /tmp/checked || true)
-	bad=$(grep -v ': OK$' /tmp/checked | head -n 10 || true)
+	sort /tmp/checked >/tmp/checked.sorted
+	GOOD=$(sort /tmp/sums | comm -12 - /tmp/checked.sorted | wc -l)
+	bad=$(sort /tmp/sums | comm -13 - /tmp/checked.sorted | head -n 10)
 	if [ "$GOOD" -ne "$FILES" ] || [ -n "$bad" ]; then
 		fail "only $GOOD of $FILES files came back as they were"$'\n'"$bad"
 	fi
