@@ -4,6 +4,9 @@
 # What every program of the lab shares: where things live, how to speak, how
 # to lock, and how to get what the host lacks. Sourced, never run.
 
+# A plain user's PATH lacks these; the lab calls mke2fs.
+PATH=$PATH:/usr/sbin:/sbin
+
 LAB_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # CHECKOUT may be given: the tests of the lab itself point it elsewhere.
 CHECKOUT=${DISAGG_CHECKOUT:-$(cd "$LAB_DIR/../.." && pwd)}
@@ -61,6 +64,12 @@ as_root()
 	fi
 }
 
+# In which namespaces the lab works. A plain user is root in one of its own, with
+# the host's range of subordinate ids behind it.
+LAB_NAMESPACES=(--mount --pid --fork --kill-child)
+[ "$(id -u)" -eq 0 ] ||
+	LAB_NAMESPACES=(--user --map-root-user --map-auto "${LAB_NAMESPACES[@]}")
+
 # need_packages COMMAND:PACKAGE…: install the packages of the commands that
 # are missing, and say which.
 need_packages()
@@ -68,7 +77,7 @@ need_packages()
 	local pair missing=()
 
 	for pair; do
-		PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null ||
+		command -v "${pair%%:*}" >/dev/null ||
 			missing+=("${pair#*:}")
 	done
 	[ ${#missing[@]} -gt 0 ] || return 0
@@ -83,6 +92,7 @@ need_host()
 {
 	need_packages mmdebstrap:mmdebstrap mke2fs:e2fsprogs \
 		unshare:util-linux setpriv:util-linux ps:procps
+	[ "$(id -u)" -eq 0 ] || need_packages newuidmap:uidmap
 }
 
 # with_progress LABEL LOG COMMAND…: run COMMAND with its output in LOG, and say
@@ -94,8 +104,7 @@ with_progress()
 	shift 2
 	# In namespaces of its own: when this shell ends, so do it, all that it
 	# started, and what it had mounted.
-	setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child \
-		--mount-proc "$@" >"$log" 2>&1 </dev/null &
+	setpriv --pdeathsig KILL unshare "${LAB_NAMESPACES[@]}" --mount-proc "$@" >"$log" 2>&1 </dev/null &
 	pid=$!
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 0.2
