@@ -12,7 +12,7 @@ ktap_plan 4
 
 tree=$(mktemp -d)
 log=$tree.log
-rsync -a --exclude=/.git --filter=':- /.gitignore' "$TOP/" "$tree/"
+rsync -a --exclude=/.git --filter=':- .gitignore' "$TOP/" "$tree/"
 cd "$tree" || die "no copy of the tree"
 
 # What the kernel's own headers draw from sparse is not ours; nor that it cannot

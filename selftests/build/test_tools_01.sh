@@ -15,7 +15,7 @@ builds_with()
 
 	tree=$(mktemp -d)
 	log=$tree.log
-	rsync -a --exclude=/.git --filter=':- /.gitignore' "$TOP/" "$tree/"
+	rsync -a --exclude=/.git --filter=':- .gitignore' "$TOP/" "$tree/"
 	# clang cannot know that this one macro is json-c's.
 	make -C "$tree" -j"$(nproc)" tools CC="$cc" \
 		CFLAGS='-O1 -Werror -Wno-gnu-statement-expression-from-macro-expansion' \
