@@ -119,9 +119,9 @@ int lane_start(struct serve *serve, const struct worker_order *order, int fd)
 	return 0;
 }
 
-void lane_end(struct lane *lane)
+void lane_end(struct lane *lane, int how)
 {
-	shutdown(lane->fd, SHUT_RD);
+	shutdown(lane->fd, how);
 	pthread_join(lane->thread, NULL);
 	close(lane->fd);
 	free(lane);

@@ -391,7 +391,7 @@ void lease_worker_ready(struct lease *l, uint16_t status)
 		return;
 	if (!status && journal_commit(l->generation, wall_after(l->lease_ns))) {
 		status = DISAGG_WIRE_E_INTERNAL;
-		worker_stop(l->worker, 0);
+		worker_stop(l->worker, true, 0);
 	}
 	if (status) {
 		l->state = LEASE_RESERVED;
@@ -414,7 +414,7 @@ static void let_go(struct lease *l)
 	l->state = LEASE_ENDING;
 	l->expires = 0;
 	if (l->worker)
-		worker_stop(l->worker, STOP_GRACE_NS);
+		worker_stop(l->worker, true, STOP_GRACE_NS);
 	else
 		free_lease(l);
 }
@@ -624,7 +624,7 @@ void leases_stop(uint64_t grace_ns)
 	stopping = true;
 	for (struct lease *l = leases; l; l = l->next)
 		if (l->worker)
-			worker_stop(l->worker, grace_ns);
+			worker_stop(l->worker, false, grace_ns);
 }
 
 bool leases_working(void)

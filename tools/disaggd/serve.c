@@ -60,7 +60,7 @@ static void take_lane(const struct worker_order *order, int fd)
 
 	/* The old connection's last write lands before the new one is welcomed. */
 	if (*lane)
-		lane_end(*lane);
+		lane_end(*lane, SHUT_RDWR);
 	*lane = NULL;
 	err = lane_start(&serve, order, fd);
 	if (err)
@@ -68,14 +68,14 @@ static void take_lane(const struct worker_order *order, int fd)
 }
 
 /* All sockets are shut before the first is waited for: they end together. */
-static void stop(void)
+static void stop(int how)
 {
 	for (unsigned int i = 0; i < DISAGG_WIRE_MAX_LANES; i++)
 		if (serve.lanes[i])
-			shutdown(serve.lanes[i]->fd, SHUT_RD);
+			shutdown(serve.lanes[i]->fd, how);
 	for (unsigned int i = 0; i < DISAGG_WIRE_MAX_LANES; i++)
 		if (serve.lanes[i])
-			lane_end(serve.lanes[i]);
+			lane_end(serve.lanes[i], how);
 }
 
 static int take_orders(void)
@@ -101,7 +101,7 @@ static int take_orders(void)
 			report(WORKER_RESIZED, status, order.size);
 			break;
 		case WORKER_STOP:
-			stop();
+			stop(order.abrupt ? SHUT_RDWR : SHUT_RD);
 			return 0;
 		}
 	}

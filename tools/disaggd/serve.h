@@ -95,8 +95,11 @@ enum verdict {
 
 /* Start a thread for the lane; takes @fd over also when it fails. -errno. */
 int lane_start(struct serve *serve, const struct worker_order *order, int fd);
-/* Shut the lane's socket and wait until nothing of it is in flight; frees it. */
-void lane_end(struct lane *lane);
+/*
+ * Shut the lane's socket and wait until nothing of it is in flight; frees it.
+ * SHUT_RD lets it answer what has arrived, SHUT_RDWR ends it at once.
+ */
+void lane_end(struct lane *lane, int how);
 
 /* Check @frame against everything that the lane and the lease allow. */
 enum verdict lane_check(const struct lane *lane, const struct disagg_wire_frame *frame,

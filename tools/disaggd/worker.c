@@ -228,9 +228,9 @@ int worker_resize(struct worker *w, uint64_t size)
 	return send_order(w, &order, -1);
 }
 
-void worker_stop(struct worker *w, uint64_t grace_ns)
+void worker_stop(struct worker *w, bool abrupt, uint64_t grace_ns)
 {
-	struct worker_order order = { .type = WORKER_STOP };
+	struct worker_order order = { .type = WORKER_STOP, .abrupt = abrupt };
 	uint64_t kill_at = dsg_deadline(grace_ns);
 
 	if (!w->kill_at || kill_at < w->kill_at)

@@ -41,7 +41,7 @@ struct worker_setup {
 enum worker_order_type {
 	WORKER_LANE = 1,	/* with the lane's socket */
 	WORKER_RESIZE,
-	WORKER_STOP,		/* finish what is in flight, exit */
+	WORKER_STOP,		/* exit; answer what has arrived, unless abrupt */
 };
 
 struct worker_order {
@@ -51,6 +51,7 @@ struct worker_order {
 	uint32_t depth;
 	uint64_t features;
 	uint64_t size;
+	bool abrupt;
 };
 
 enum worker_report_type {
@@ -102,8 +103,8 @@ struct worker *worker_start(struct lease *lease, const struct worker_setup *setu
 /* Pass on the lane @fd, which stays the caller's; 0 or -errno. */
 int worker_lane(struct worker *worker, const struct worker_order *order, int fd);
 int worker_resize(struct worker *worker, uint64_t size);
-/* Ask it to finish within @grace_ns, then SIGKILL. */
-void worker_stop(struct worker *worker, uint64_t grace_ns);
+/* Ask it to exit within @grace_ns, then SIGKILL. */
+void worker_stop(struct worker *worker, bool abrupt, uint64_t grace_ns);
 /* SIGKILL what has outlived its grace. */
 void worker_check(struct worker *worker, uint64_t now);
 /* Sums over the lanes. */
