@@ -52,9 +52,9 @@ const char *dsg_size_parse(const char *text, uint64_t *bytes)
 	if (!p)
 		return *text >= '0' && *text <= '9' ? "the number is too large" :
 						      "a size starts with a number";
-	while (*p == ' ')
+	if (p[0] == ' ' && p[1])
 		p++;
-	if (*p && !strcmp(p, "B")) {
+	if (!strcmp(p, "B")) {
 		p++;
 	} else if (*p) {
 		char letter = *p >= 'a' && *p <= 'z' ? (char)(*p - 'a' + 'A') : *p;

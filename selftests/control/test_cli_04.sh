@@ -1,0 +1,77 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# All or nothing: whatever a create fails on, everything is given back.
+
+set -u
+# shellcheck source=selftests/lib.sh
+. "$(dirname "$0")/../lib.sh"
+# shellcheck source=selftests/common.sh
+. "$(dirname "$0")/../common.sh"
+# shellcheck source=selftests/control/cli.sh
+. "$(dirname "$0")/cli.sh"
+
+D=$DISAGGCTL
+need_module
+start_target t1 "{id: dram, class: memory, size: 128MiB}" -- "max-lanes: 2"
+start_target t2 "{id: dram, class: memory, size: 128MiB}"
+port2=$(target_port t2)
+
+# broken_second NAME RULE STATUS PATTERN: t2 is reached through a proxy with the
+# rule, and the node needs both targets; t1 comes first.
+broken_second()
+{
+	"$D" target remove t2 >/dev/null
+	start_fake t2 proxy "$port2" "$2"
+	check_fails "$3" "$4" "$1" within 15 "$D" node create n1 --memory 100M,100M
+	stop_fake t2
+	"$D" target add t2 "127.0.0.1:$port2" >/dev/null
+	check "$1: nothing is left" nothing_left t1 t2
+}
+
+ktap_plan 31
+
+"$D" node create full --memory 128MiB --target t1 >/dev/null || die "no node"
+check_fails 4 'not enough memory: asked 4 KiB' "a full target" \
+	"$D" node create n1 --memory 4K --target t1
+check_eq "a full target: the other node is untouched" \
+	"$(json '[.nodes[] | .name + "=" + .state] | join(" ")' "$D" -j node list)" "full=up"
+check_eq "a full target: no record" "$(ls "$DISAGG_STATEDIR/nodes")" full.json
+check_eq "a full target: one lease" "$(leases_of t1) $(leases_of t2)" "1 0"
+"$D" node delete full >/dev/null
+
+broken_second "the second target drops the RESERVE" reserve=close 6 'rolled back'
+broken_second "its answer to the RESERVE is lost" 'reserve#1=eat' 6 'rolled back'
+broken_second "the second target drops the COMMIT" 'commit=close' 6 'rolled back'
+broken_second "its answer to the COMMIT is lost" commit=eat 6 'rolled back'
+broken_second "its first lane is dropped" 'lane#1=close' 6 'rolled back'
+broken_second "its second lane is dropped" 'lane#2=close' 6 'rolled back'
+broken_second "its WELCOME to a lane is lost" 'lane#1=eat' 6 'rolled back'
+broken_second "a lane gets no answer" 'lane#1=stall' 6 'in time'
+
+# What is free is told by one target and refused by it: a race that was lost.
+"$D" target remove t2 >/dev/null
+start_fake t2 inventory dram:memory:128
+check_fails 6 'rolled back' "a target whose RESERVE never works" \
+	"$D" node create n1 --memory 100M,100M
+stop_fake t2
+"$D" target add t2 "127.0.0.1:$port2" >/dev/null
+check "nothing is left of it" nothing_left t1 t2
+
+check_fails 6 'may have 2 lanes, not 3' "more lanes than the target allows" \
+	"$D" node create n1 --memory 1M --lanes 3 --target t1
+check "more lanes than the target allows: nothing is left" nothing_left t1 t2
+
+# The name is taken in the module, by somebody else than disaggctl.
+"$D" node create n1 --memory 1M >/dev/null
+mv "$DISAGG_STATEDIR/nodes/n1.json" "$WORK/n1.json"
+before=$(leases_of t1)
+check_fails 5 'has a node n1 already' "a name that the module has" "$D" node create n1 --memory 1M
+check_eq "nothing was asked for" "$(leases_of t1)" "$before"
+check_eq "such a node is unmanaged" "$(json '.node.state' "$D" -j node show n1)" unmanaged
+check_fails 0 'was not made by disaggctl' "--all leaves it alone" "$D" node delete --all
+check_eq "it is still there" "$(node_count)" 1
+mv "$WORK/n1.json" "$DISAGG_STATEDIR/nodes/n1.json"
+"$D" node delete n1 >/dev/null
+check "nothing is left in the end" nothing_left t1 t2
+ktap_done

@@ -1,0 +1,85 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Completion in bash and zsh; the manual.
+
+set -u
+# shellcheck source=selftests/lib.sh
+. "$(dirname "$0")/../lib.sh"
+# shellcheck source=selftests/common.sh
+. "$(dirname "$0")/../common.sh"
+
+TOOLS=$(dirname "$0")/../../tools
+MANUAL=$(dirname "$0")/../../Documentation/man/disaggctl.8
+mkdir -p "$DISAGG_CONFDIR/targets.d" "$DISAGG_STATEDIR/nodes"
+touch "$DISAGG_CONFDIR/targets.d/pool1.yaml" "$DISAGG_CONFDIR/targets.d/pool2.yaml" \
+	"$DISAGG_STATEDIR/nodes/demo.json"
+
+# complete WORD…: what bash offers for the last word.
+complete_words()
+{
+	bash -c '
+		. "$1/completion/disaggctl.bash" || exit
+		shift
+		COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+		_disaggctl
+		echo "${COMPREPLY[*]}"' - "$TOOLS" "$@"
+}
+
+ktap_plan 17
+check_eq "objects" "$(complete_words disaggctl '')" \
+	"device help lease monitor node resource target version"
+check_eq "objects by their beginning" "$(complete_words disaggctl no)" node
+check_eq "verbs" "$(complete_words disaggctl node '')" "create delete list resize show"
+check_eq "verbs after an option" "$(complete_words disaggctl -j target '')" "add list remove"
+check_eq "words after help" "$(complete_words disaggctl help node s)" show
+check_eq "targets" "$(complete_words disaggctl target remove '')" "pool1 pool2"
+check_eq "targets of an option" "$(complete_words disaggctl node create x --target p)" "pool1 pool2"
+check_eq "nodes" "$(complete_words disaggctl node show d)" demo
+check_eq "one node is enough" "$(complete_words disaggctl node show demo '')" ""
+check_eq "options" "$(complete_words disaggctl node create x --m)" --memory
+check_eq "options of delete" "$(complete_words disaggctl node delete --)" "--all --force --help --json --pretty"
+check_eq "classes" "$(complete_words disaggctl resource list --class '')" "gpu memory storage"
+
+# Every option of every command is offered, in both shells.
+options_offered()
+{
+	local command option
+
+	for command in "target add" "target list" "resource list" "lease list" "node create" \
+		"node delete"; do
+		# shellcheck disable=SC2086 # two words
+		for option in $("$DISAGGCTL" help $command | grep -oE -- '^ +--[a-z-]+') --help --json; do
+			[[ " $(complete_words disaggctl $command --) " == *" $option "* ]] ||
+				{ echo "bash: $command $option"; return 1; }
+			grep -qF -- "$option" "$TOOLS/completion/_disaggctl" ||
+				{ echo "zsh: $command $option"; return 1; }
+		done
+	done
+}
+check "every option is offered" options_offered
+
+if command -v zsh >/dev/null; then
+	check "zsh takes the script" zsh -n "$TOOLS/completion/_disaggctl"
+	check "zsh loads it as a completion" zsh -fc "
+		fpath=($TOOLS/completion \$fpath)
+		autoload -Uz compinit && compinit -u -d $WORK/zcompdump
+		[[ \${_comps[disaggctl]} == _disaggctl ]] && autoload -U +X _disaggctl"
+else
+	ktap_skip "zsh takes the script" "no zsh here"
+	ktap_skip "zsh loads it as a completion" "no zsh here"
+fi
+if command -v mandoc >/dev/null; then
+	check "the manual has no mistakes" mandoc -T lint -W warning "$MANUAL"
+else
+	ktap_skip "the manual has no mistakes" "no mandoc here"
+fi
+commands_in_manual()
+{
+	"$DISAGGCTL" help | sed -n 's/^  \([a-z]* [a-z]*\) .*/\1/p' | while read -r command; do
+		case $command in *list | *show | *add | *remove | *create | *delete | *resize) ;; *) continue ;; esac
+		grep -qE "^\.(It )?Cm $command" "$MANUAL" || { echo "$command is missing"; exit 1; }
+	done
+}
+check "every command is in the manual" commands_in_manual
+ktap_done
