@@ -44,5 +44,6 @@ in_vm()
 	local kernel=$1
 
 	shift
-	DISAGG_CHECKOUT=$TREE "$LAB/vm" --kernel "$kernel" --systemd --no-build "$@"
+	DISAGG_CHECKOUT=$TREE "$LAB/vm" --kernel "$kernel" --systemd --no-build \
+		--memory 3G "$@"
 }
