@@ -50,6 +50,19 @@ def memory_ends(folder):
 
 
 @test
+def hung_worker(folder):
+    """a worker that hangs dies with the daemon and does not keep the next one out."""
+    with Daemon(folder) as d:
+        d.control().lease(MIB)
+        worker = d.workers()[0]
+        os.kill(worker, signal.SIGSTOP)
+        d.kill()
+        d.restart()
+        assert gone(worker)
+        d.control().lease(MIB)
+
+
+@test
 def storage_stays(folder):
     """a storage lease survives SIGKILL with its data, size and fencing."""
     with Daemon(folder, BOTH.format(folder)) as d:

@@ -349,9 +349,13 @@ class Daemon:
     def __exit__(self, *exc):
         if self.process and self.process.poll() is None:
             try:
-                self.stop()
+                status = self.stop()
+                assert status == 0 or exc[0], f"disaggd ended with status {status}"
             except subprocess.TimeoutExpired:
                 self.kill()
+                raise
+        for word in ("Sanitizer", "runtime error"):
+            assert word not in self.log(), "the sanitizers found something"
 
 
 def refused(status, fn, *args, **fields):

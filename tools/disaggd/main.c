@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -95,6 +96,17 @@ err:
 	return -errno;
 }
 
+/* Two descriptors per lease and one per connection outgrow the usual soft limit. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static void notify(const char *state)
 {
 	sd_notifyf(0, "%sSTATUS=%u resources, %u leases", state, resources_count(),
@@ -141,6 +153,7 @@ static int run(const struct config *config)
 	int lock, err;
 
 	umask(0077);
+	raise_file_limit();
 	signal(SIGPIPE, SIG_IGN);
 	lock = state_lock(config->state_dir);
 	if (lock < 0)

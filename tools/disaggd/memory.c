@@ -54,6 +54,10 @@ static uint16_t grow(struct serve *s, uint64_t from, uint64_t to)
 			log_error("memory: cannot shrink: %s", strerror(errno));
 		return DISAGG_WIRE_E_NO_SPACE;
 	}
+#ifdef MADV_POPULATE_WRITE
+	/* Only saves the faults of the first touch: it may fail. */
+	madvise(s->map + from, to - from, MADV_POPULATE_WRITE);
+#endif
 	return DISAGG_WIRE_OK;
 }
 
