@@ -6,6 +6,7 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,6 +102,19 @@ static void queue(struct session *s, const void *data, size_t len)
 	s->out_len += len;
 }
 
+/* The peer's address, for the log. */
+static const char *peer_name(const struct session *s, char *buf, socklen_t size)
+{
+	struct sockaddr_storage address;
+	socklen_t len = sizeof(address);
+
+	if (getpeername(s->source.fd, (struct sockaddr *)&address, &len) ||
+	    getnameinfo((struct sockaddr *)&address, len, buf, size, NULL, 0,
+			NI_NUMERICHOST))
+		return "unknown";
+	return buf;
+}
+
 __attribute__((format(printf, 3, 4)))
 static void refuse(struct session *s, uint16_t status, const char *fmt, ...)
 {
@@ -109,12 +123,14 @@ static void refuse(struct session *s, uint16_t status, const char *fmt, ...)
 		.version = htole16(DISAGG_WIRE_VERSION),
 		.status = htole16(status),
 	};
+	char peer[64];
 	va_list args;
 
 	va_start(args, fmt);
 	vsnprintf(w.reason, sizeof(w.reason), fmt, args);
 	va_end(args);
-	log_warning("connection refused: %s", w.reason);
+	log_warning("connection from %s refused: %s",
+		    peer_name(s, peer, sizeof(peer)), w.reason);
 	queue(s, &w, sizeof(w));
 	set_state(s, SESSION_DYING, SEND_TIMEOUT_NS);
 	flush(s);
