@@ -47,10 +47,11 @@ _cleanup()
 		timeout 20 "$DISAGGCTL" node delete --all --force >/dev/null 2>&1
 	fi
 	for command in "$WORK"/target-*/pid; do
-		[ -e "$command" ] && kill -CONT "$(cat "$command")" 2>/dev/null &&
-			kill -9 "$(cat "$command")" 2>/dev/null
+		[ -e "$command" ] || continue
+		kill -CONT "$(<"$command")" 2>/dev/null
+		kill -KILL "$(<"$command")" 2>/dev/null
+		wait "$(<"$command")" 2>/dev/null
 	done
-	wait 2>/dev/null
 	[ -z "${MODULE_LOADED:-}" ] || timeout 20 modprobe -r disagg 2>/dev/null
 	rm -rf "$WORK"
 	exit $status

@@ -13,6 +13,7 @@ set -u
 
 D=$DISAGGCTL
 need_module
+start_checker
 modprobe -r disagg	# what needs it loads it
 configure_target t1 "{id: dram, class: memory, size: 256MiB}" \
 	"{id: disk, class: storage, size: 64MiB, path: $WORK/disk.img, direct: no}"
@@ -25,7 +26,7 @@ document()
 	jq -r "$1" "$WORK/document"
 }
 
-ktap_plan 45
+ktap_plan 50
 
 check "version without the module" valid version "$D" -j version
 check_eq "the module is said not to be loaded" "$(document '.module_loaded, .module, .api')" \
@@ -63,6 +64,13 @@ check_eq "its devices are live" "$(document '[.node.devices[] | .name + "=" + .s
 	"disk0=live mem0=live mem1=live"
 check_eq "sizes are bytes" "$(document '.node.devices[1].size')" $((64 << 20))
 check_eq "times are nanoseconds" "$(document '.node.devices[0].io_timeout_ns')" 10000000000
+LONG=a123456789b123456789c1234567890
+"$D" node create $LONG --memory 4M >/dev/null
+for list in "node list" "node show n1" "node show $LONG" "device list" "device show $LONG/mem0"; do
+	# shellcheck disable=SC2086 # several words
+	check "$list fits 100 columns" narrow "$D" $list
+done
+"$D" node delete $LONG >/dev/null
 check "version with the module" valid version "$D" -j version
 check_eq "the module's version is told" "$(document '.module | length > 0')" true
 check "node list" valid node-list "$D" -j node list
@@ -81,7 +89,7 @@ check_eq "the device has grown" "$(document .device.size) $(blockdev --getsize64
 check "node delete" valid node-delete "$D" -j node delete n1
 check_eq "its leases are released" "$(document '.deleted[0].leases_released')" true
 
-wait_for 10 grep -q node-delete "$WORK/events"
+wait_for 10 grep -q '"node-delete".*"n1"' "$WORK/events"
 kill -INT $monitor
 wait $monitor
 check_eq "monitor ends with 0 on SIGINT" $? 0
@@ -89,7 +97,7 @@ check "monitor prints a document a line" "$CONTROL/schema/check" monitor --lines
 check_eq "monitor has seen everything" \
 	"$(jq -r .event "$WORK/events" | sort | uniq -c | awk '{ print $2 "=" $1 }' |
 		grep -E 'new|node-delete|device-delete|loaded' | tr '\n' ' ')" \
-	"device-delete=3 device-new=3 module-loaded=1 node-delete=1 node-new=1 "
+	"device-delete=4 device-new=4 module-loaded=1 node-delete=2 node-new=2 "
 check "monitor is silent on stderr" test ! -s "$WORK/events.err"
 check "json.rst is made from the schema" "$CONTROL/schema/tables" --check
 check "nothing is left" nothing_left t1

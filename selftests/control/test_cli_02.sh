@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The grammar: help, words that are almost right, tables that fit.
+# Deleting what is in use: who uses it is named; --force does not wait for anybody.
 
 set -u
 # shellcheck source=selftests/lib.sh
@@ -12,70 +12,111 @@ set -u
 . "$(dirname "$0")/cli.sh"
 
 D=$DISAGGCTL
-LONG=a123456789b123456789c1234567890
 need_module
-start_target $LONG "{id: $LONG, class: memory, size: 512MiB}"
-start_fake t2 inventory $LONG:memory:1023 $LONG:storage:999
+start_checker
+start_target t1 "{id: dram, class: memory, size: 256MiB}"
 
-ktap_plan 47
-
-# Help for everything, on stdout, and it names every option that the manual has.
-check "help" narrow "$D" help
-check "--help" narrow "$D" --help
-for object in target resource lease node device; do
-	check "help $object" narrow "$D" help $object
-done
-options_documented()
+state_of()
 {
-	local option out
-
-	out=$("$D" help "$@") || return 1
-	while read -r option; do
-		grep -qF -- "Fl -${option#--}" "$(dirname "$0")/../../Documentation/man/disaggctl.8" ||
-			{ echo "$option is not in the manual"; return 1; }
-	done < <(grep -oE -- '^ +--[a-z-]+' <<<"$out")
+	json ".nodes[] | select(.name == \"$1\") | .state" "$D" -j node list
 }
-for command in "target add" "target list" "resource list" "lease list" "node create" "node delete"; do
-	# shellcheck disable=SC2086 # two words
-	check "options of $command are in the manual" options_documented $command
+
+ktap_plan 35
+
+"$D" node create n1 --memory 64MiB,64MiB >/dev/null || die "no node"
+disk=$(disk_of n1 mem1)
+
+sh -c "exec sleep 600 5<$disk" &
+user=$!
+wait_for 5 grep -qx sleep /proc/$user/comm
+check_fails 5 "opened by process $user \(sleep\)" "an open device: the process is named" \
+	"$D" node delete n1
+check_fails 5 "${disk##*/} is opened" "the disk is named" "$D" node delete n1
+check_fails 5 'hint: .*--force' "what to do is said" "$D" node delete n1
+check "as JSON too" valid_error 5 "$D" -j node delete n1
+check_eq "with the process's id" "$(jq '.error.holders[0].pid' "$WORK/document")" $user
+check_eq "the node is as it was" "$(state_of n1)" up
+check "it can be used" dd if=/dev/zero of="$disk" bs=4k count=1 oflag=direct status=none
+kill $user
+wait $user 2>/dev/null
+
+mkdir "$WORK/mnt"
+mkfs.ext4 -q "$disk" || die "no file system"
+mount "$disk" "$WORK/mnt" || die "it cannot be mounted"
+check_fails 5 "mounted at $WORK/mnt" "a mounted device: the place is named" "$D" node delete n1
+check_fails 5 "hint: umount $WORK/mnt" "and what to do" "$D" node delete n1
+umount "$WORK/mnt"
+unshare -m sh -c "mount $disk $WORK/mnt && exec sleep 600" &
+user=$!
+wait_for 10 grep -q "$WORK/mnt" /proc/$user/mountinfo
+check_fails 5 "mounted at $WORK/mnt" "a mount in another namespace" "$D" node delete n1
+kill $user
+wait $user 2>/dev/null
+
+mkswap -q "$disk" 2>/dev/null || mkswap "$disk" >/dev/null
+if swapon "$disk" 2>/dev/null; then
+	check_fails 5 "hint: swapoff" "swap space" "$D" node delete n1
+	swapoff "$disk"
+else
+	ktap_skip "swap space" "this kernel has no swap"
+fi
+if command -v losetup >/dev/null && loop=$(losetup -f --show "$disk" 2>/dev/null); then
+	check_fails 5 "in use" "a loop device on top" "$D" node delete n1
+	losetup -d "$loop"
+else
+	ktap_skip "a loop device on top" "no loop devices"
+fi
+check "unused, it goes" "$D" node delete n1
+check "nothing is left" nothing_left t1
+
+# --force on a device in use.
+"$D" node create n1 --memory 64MiB >/dev/null
+disk=$(disk_of n1 mem0)
+exec 5<"$disk"
+check "--force on an open device" within 2 "$D" node delete --force n1
+check_eq "the open file gives errors" "$(dd bs=4k count=1 iflag=fullblock <&5 2>/dev/null | wc -c)" 0
+exec 5<&-
+check "nothing is left of it" nothing_left t1
+
+# A target that has stopped, in the middle of I/O.
+"$D" node create n1 --memory 64MiB --io-timeout 60s >/dev/null
+disk=$(disk_of n1 mem0)
+kill -STOP "$(target_pid t1)"
+for worker in $(target_workers t1); do
+	kill -STOP "$worker"
 done
-check_eq "--help after a command is that command's" "$("$D" node create --help)" \
-	"$("$D" help node create)"
-
-check_fails 2 'did you mean node\?' "a word almost right" "$D" nod list
-check_fails 2 'did you mean resource\?' "a plural" "$D" resources list
-check_fails 2 'did you mean list\?' "a verb almost right" "$D" node lsit
-check_fails 2 'did you mean create\?' "the beginning of a verb" "$D" node cre
-check_fails 2 'did you mean memory\?' "an option almost right" "$D" node create x --memroy 1G
-check_fails 2 'unknown command: frobnicate' "a word far off" "$D" frobnicate
-check_fails 2 'One of: add, list, remove' "no verb" "$D" target
-check_fails 2 'disaggctl help' "nothing at all" "$D"
-check_fails 2 'missing: NAME' "no argument" "$D" node show
-check_fails 2 'one argument too many: b' "an argument too many" "$D" node show a b
-check_fails 2 '--memory needs its SIZE' "an option without its value" "$D" node create x --memory
-check_fails 2 '--crc takes no value' "a flag with a value" "$D" node create x --crc=1
-check_fails 2 'unknown option: -z' "an unknown letter" "$D" -z node list
-check "an error under -j is a document" valid_error 2 "$D" -j nod list
-check "also if -j comes last" valid_error 2 "$D" node lsit -j
-
-check_fails 2 'size of zero' "a size of zero" "$D" node create x --memory 0
-check_fails 2 'too large' "a size beyond 64 bits" "$D" node create x --memory 99999999999G
-check_fails 2 'multiple of the block size' "a size that is no multiple" "$D" node create x --memory 4097
-check_fails 2 'KiB' "an ambiguous unit" "$D" node create x --memory 1GB
-check_fails 2 'no devices' "a node without devices" "$D" node create x
-check_fails 2 'no name' "a bad name" "$D" node create ../x --memory 1M
-check_fails 2 '512, 1024' "a block size that is no power of two" "$D" node create x --memory 3M --block-size 1536
-check_fails 2 '1 to 64' "too many lanes" "$D" node create x --memory 1M --lanes 65
-check_fails 2 '100ms to 1h' "a timeout too short" "$D" node create x --memory 1M --io-timeout 1ms
-
-# Names of 31 characters everywhere.
-"$D" node create $LONG --memory 64MiB,32MiB --target $LONG >/dev/null || die "no node"
-for list in "target list" "resource list" "lease list --target $LONG" "node list" \
-	"node show $LONG" "device list" "device show $LONG/mem0"; do
-	# shellcheck disable=SC2086 # several words
-	check "${list%% "$LONG"*} fits 100 columns" narrow "$D" $list
+dd if="$disk" of=/dev/null bs=4k count=1 iflag=direct status=none 2>/dev/null &
+reader=$!
+sleep 0.3
+check_fails 5 'is in use' "a stopped target, in use: refused at once" within 3 "$D" node delete n1
+check_fails 0 'not all of its leases' "a stopped target: --force takes less than 2 s" \
+	within 2 "$D" node delete --force n1
+check "the reader has got its error" wait_for 2 gone $reader
+wait $reader
+check_eq "it failed" $? 1
+check_eq "the node is releasing" "$(state_of n1)" releasing
+check_eq "the record is kept" "$(ls "$DISAGG_STATEDIR/nodes")" n1.json
+check_eq "the module has nothing" "$(json '.devices | length' "$D" -j device list)" 0
+check_fails 7 'once the target answers' "delete without --force says that leases remain" \
+	within 6 "$D" node delete n1
+check_fails 5 'still has leases' "so does create of the same name" within 8 \
+	"$D" node create n1 --memory 1M
+check_fails 0 'releasing' "node list shows it" "$D" node list
+check "node show is documented for it" valid node-show "$D" -j node show n1
+for worker in $(target_workers t1); do
+	kill -CONT "$worker"
 done
-"$D" node delete $LONG >/dev/null
-check "no colour, no control characters" \
-	bash -c "! { $D help; $D target list; $D resource list; } | grep -qP '[^\\x20-\\x7e]'"
+kill -CONT "$(target_pid t1)"
+check "once it goes on, delete finishes it" "$D" node delete n1
+check "nothing is left then" nothing_left t1
+
+# The same with a target that is dead for good; then create finishes it.
+"$D" node create n1 --memory 64MiB >/dev/null
+stop_target t1 KILL
+check_fails 0 'warning' "a dead target: --force takes less than 2 s" within 2 "$D" node delete --force n1
+run_target t1
+check "create of the same name releases it first" "$D" node create n1 --memory 256MiB
+check "and the node can be deleted" "$D" node delete n1
+check_fails 3 'no node n1' "a second delete says that there is none" "$D" node delete n1
+check "nothing is left at the end" nothing_left t1
 ktap_done

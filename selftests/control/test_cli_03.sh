@@ -13,6 +13,7 @@ set -u
 
 D=$DISAGGCTL
 need_module
+start_checker
 start_target t1 "{id: dram, class: memory, size: 128MiB}"
 address=127.0.0.1:$(target_port t1)
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Targets that answer wrongly: a clear error, in bounded time, and nothing left.
+# A create that is interrupted, or killed, at any point.
 
 set -u
 # shellcheck source=selftests/lib.sh
@@ -13,76 +13,53 @@ set -u
 
 D=$DISAGGCTL
 need_module
+start_target real "{id: dram, class: memory, size: 128MiB}"
+port=$(target_port real)
+"$D" target remove real >/dev/null
 
-# MODE PATTERN: what the error has to say.
-MODES='bad-magic no.disagg.target
-wrong-version versions.7.to.9
-silence in.time
-silence-after-hello in.time
-closes closed.the.connection
-half-greeting closed.the.connection
-closes-after-hello closed.the.connection
-half-welcome closed.the.connection
-bad-welcome malformed
-greedy-welcome not.offered
-bad-inventory malformed
-nameless malformed
-huge-reply length
-trickle in.time'
+# stuck_create EVENT: a create of two devices that has come to EVENT and waits there.
+stuck_create()
+{
+	start_fake t1 proxy "$port" "$1=stall"
+	"$D" node create n1 --memory 16M,16M >"$WORK/out" 2>&1 &
+	create=$!
+	wait_for 20 fake_saw t1 "$1" || die "the create did not come to $1"
+}
 
-ktap_plan $(($(wc -l <<<"$MODES") * 3 + 14))
+# healed: the target without the proxy, under the same name and address in records.
+leases_on_real()
+{
+	"$D" target add real "127.0.0.1:$port" >/dev/null
+	leases_of real
+	"$D" target remove real >/dev/null
+}
 
-while read -r mode pattern; do
-	start_fake bad "$mode"
-	check_fails 8 "$pattern" "$mode: create" within 6 "$D" node create n1 --memory 1M --target bad
-	check_fails 8 "$pattern" "$mode: resource list" within 6 "$D" resource list
-	stop_fake bad
-	check "$mode: nothing is left" nothing_left
-done <<<"$MODES"
+ktap_plan 31
 
-start_fake bad refuses
-check_fails 9 'not for you' "a target that refuses says why" "$D" node create n1 --memory 1M --target bad
-stop_fake bad
-
-start_fake slow slow-inventory
-check "a slow target is waited for" within 5 "$D" node create n1 --memory 1M --target slow --dry-run
-stop_fake slow
-
-# One that is silent does not keep the others from being used.
-start_target good "{id: dram, class: memory, size: 64MiB}"
-start_fake bad silence
-check "target list with a silent one takes 3 s at most" within 5 "$D" target list
-check_eq "it tells them apart" \
-	"$("$D" -j target list | jq -r '[.targets[] | .name + "=" + (.reachable | tostring)] | join(" ")')" \
-	"bad=false good=true"
-check_fails 0 'warning.*1 of 2 targets' "a node comes from the others, with a warning" \
-	within 8 "$D" node create n1 --memory 16M
-check_eq "that node is up" "$(json .node.state "$D" -j node show n1)" up
-check_fails 0 'still waiting for targets' "what takes long says so" "$D" target list
-check_eq "but not under -j" "$("$D" -j target list 2>&1 >/dev/null)" ""
-"$D" node delete n1 >/dev/null
-stop_fake bad
-
-# A name that nobody knows, a port where nobody is.
-"$D" target add nowhere no-such-host.invalid --no-check >/dev/null
-check_fails 8 'no-such-host' "a host that does not exist" within 6 "$D" node create n1 --memory 1M --target nowhere
-"$D" target remove nowhere >/dev/null
-
-# Many silent ones at once take no longer than one.
-for i in 1 2 3 4 5 6 7 8; do
-	start_fake "s$i" silence
-done
-check "eight silent targets take 3 s too" within 6 "$D" target list
-for i in 1 2 3 4 5 6 7 8; do
-	stop_fake "s$i"
+for point in 'lane#1' 'lane#4' 'commit#2' 'reserve#2'; do
+	for signal in INT TERM; do
+		stuck_create "$point"
+		kill -s $signal $create
+		rc=0
+		within 3 wait $create || rc=$?
+		check_eq "SIG$signal at $point: rolled back" "$rc" 6
+		check_eq "SIG$signal at $point: no node, no record, no lease" \
+			"$(nothing_left)$(leases_on_real)" 0
+		stop_fake t1
+	done
 done
 
-# A target that dies while it is asked; and comes back.
-stop_target good KILL
-check_fails 8 'connect' "a dead target" within 6 "$D" node create n1 --memory 1M --target good
-run_target good
-check "it is back" "$D" node create n1 --memory 1M --target good
-"$D" node delete n1 >/dev/null
-check "nothing is left" nothing_left good
-check_eq "no temporary files" "$(find "$DISAGG_STATEDIR" "$DISAGG_CONFDIR" -type f ! -name '*.yaml')" ""
+for point in 'reserve#1' 'reserve#2' 'commit#1' 'lane#1' 'lane#3'; do
+	stuck_create "$point"
+	kill -KILL $create
+	wait $create 2>/dev/null
+	check_eq "SIGKILL at $point: the node is incomplete" \
+		"$(json '.nodes[0].state' "$D" -j node list)" incomplete
+	check_fails 5 'node delete n1' "SIGKILL at $point: create says what to do" \
+		"$D" node create n1 --memory 1M
+	# The record names the proxy's address: go on through it, unhindered.
+	check_eq "SIGKILL at $point: delete cleans up" \
+		"$("$D" node delete n1 2>&1)$(nothing_left)$(leases_on_real)" "node n1 deleted0"
+	stop_fake t1
+done
 ktap_done

@@ -88,10 +88,15 @@ void cli_warn(struct cli *cli, const char *fmt, ...);
 __attribute__((format(printf, 2, 3)))
 void progress(struct cli *cli, const char *fmt, ...);
 
-/* interrupt.c: from now on SIGINT, SIGTERM and SIGHUP are noted, not obeyed. */
+/*
+ * interrupt.c: from now on SIGINT, SIGTERM and SIGHUP are noted, not obeyed; they
+ * cut off exchanges with targets.
+ */
 void interrupt_catch(void);
-/* The signal that came, or 0. */
-int interrupt_pending(void);
+/* From now on they are ignored. */
+void interrupt_ignore(void);
+/* If one was noted, DSG_FAILED, which replaces what @fault said. */
+int interrupt_check(struct dsg_fault *fault);
 
 /* The commands, each in the file of its object. */
 typedef int command_fn(struct cli *cli, int argc, char **argv, struct dsg_fault *fault);

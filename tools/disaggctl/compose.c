@@ -58,13 +58,6 @@ int finish_release(struct dsg_record *record, uint64_t wait_ns, struct dsg_fault
 	return err;
 }
 
-static int check_interrupt(struct dsg_fault *fault)
-{
-	int sig = interrupt_pending();
-
-	return sig ? dsg_fault_set(fault, DSG_FAILED, "interrupted (%s)", strsignal(sig)) : 0;
-}
-
 static int check_module(struct composition *c, struct dsg_fault *fault)
 {
 	struct dsg_module_info info;
@@ -123,7 +116,7 @@ static int ask_targets(struct composition *c, bool commit, struct dsg_fault *fau
 					      dsg_deadline(STEP_NS), &session, fault);
 		}
 		if (!err)
-			err = check_interrupt(fault);
+			err = interrupt_check(fault);
 		if (err)
 			break;
 		if (commit) {
@@ -136,7 +129,7 @@ static int ask_targets(struct composition *c, bool commit, struct dsg_fault *fau
 		}
 	}
 	dsg_session_close(&session);
-	return err ? err : check_interrupt(fault);
+	return err ? err : interrupt_check(fault);
 }
 
 /* Lanes that weren't asked for by number: one per CPU, few, and no more than allowed. */
@@ -171,7 +164,7 @@ static int attach_device(struct composition *c, size_t i, struct dsg_fault *faul
 	err = dsg_lanes_open(dev, c->features, dsg_deadline(STEP_NS), &lanes, fault);
 	if (err)
 		return err;
-	err = check_interrupt(fault);
+	err = interrupt_check(fault);
 	if (!err) {
 		progress(c->cli, "attaching %s", dev->name);
 		err = dsg_netlink_device_new(c->nl, c->record->name, dev, &lanes, c->disks[i],
@@ -192,7 +185,7 @@ static int attach(struct composition *c, struct dsg_fault *fault)
 	c->attached = true;
 	for (size_t i = 0; i < c->record->count && !err; i++)
 		err = attach_device(c, i, fault);
-	return err ? err : check_interrupt(fault);
+	return err ? err : interrupt_check(fault);
 }
 
 /* Wait until udev has named the devices. That it doesn't is worth a warning only. */
@@ -200,6 +193,7 @@ static void wait_for_names(struct composition *c)
 {
 	static const struct timespec pause = { .tv_nsec = UDEV_POLL_NS };
 	bool udev = !access("/run/udev/control", F_OK);
+	struct dsg_fault ignored;
 	uint64_t deadline = dsg_deadline(UDEV_WAIT_NS);
 
 	for (size_t i = 0; i < c->record->count; i++) {
@@ -209,9 +203,9 @@ static void wait_for_names(struct composition *c)
 		snprintf(path, sizeof(path), "/dev/disagg/%s/%s", c->record->name, dev->name);
 		progress(c->cli, "waiting for udev to make %s", path);
 		while (access(path, F_OK) && udev && dsg_now_ns() < deadline &&
-		       !interrupt_pending())
+		       !interrupt_check(&ignored))
 			nanosleep(&pause, NULL);
-		if (!interrupt_pending() && access(path, F_OK))
+		if (!interrupt_check(&ignored) && access(path, F_OK))
 			cli_warn(c->cli, "%s has not made %s; the device is /dev/%s",
 				 udev ? "udev" : "udev isn't running, and", path, c->disks[i]);
 	}
@@ -223,7 +217,7 @@ static int build(struct composition *c, struct dsg_fault *fault)
 
 	err = dsg_record_save(c->record, fault);
 	if (!err)
-		err = check_interrupt(fault);
+		err = interrupt_check(fault);
 	if (!err)
 		err = ask_targets(c, false, fault);
 	for (size_t i = 0; i < c->record->count && !err; i++)
@@ -238,7 +232,7 @@ static int build(struct composition *c, struct dsg_fault *fault)
 	if (err)
 		return err;
 	wait_for_names(c);
-	err = check_interrupt(fault);
+	err = interrupt_check(fault);
 	if (err)
 		return err;
 	c->record->state = DSG_RECORD_UP;
@@ -320,8 +314,11 @@ int compose(struct cli *cli, struct dsg_netlink *nl, struct dsg_record *record,
 	err = check_module(&c, fault);
 	if (!err) {
 		err = build(&c, fault);
-		if (err)
+		if (err) {
+			interrupt_check(fault);
+			interrupt_ignore();
 			err = roll_back(&c, fault);
+		}
 	}
 	free(c.disks);
 	return err;

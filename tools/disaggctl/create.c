@@ -411,8 +411,11 @@ static int create(struct cli *cli, struct dsg_record *record, struct dsg_fault *
 	err = check_name(cli, record->name, fault);
 	if (!err)
 		err = module_open(&nl, fault);
-	if (!err)
+	if (!err) {
 		err = place(cli, record, fault);
+		if (interrupt_check(fault))
+			err = fault->code;
+	}
 	if (!err)
 		err = compose(cli, nl, record, fault);
 	dsg_unlock(node_lock);

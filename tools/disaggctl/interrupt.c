@@ -1,27 +1,59 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Signals that ask the program to end, noted so that it can undo first. */
+#include <errno.h>
 #include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
 
 #include "cli.h"
 
+#define SOCKETS_MAX	256	/* fds that are looked at */
+
+static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 static volatile sig_atomic_t pending;
 
+/*
+ * Also end the exchanges that are going on, so that nobody waits for a target
+ * that doesn't answer: whatever they were for will be undone. Calls only what may
+ * be called from a signal handler.
+ */
 static void note(int sig)
 {
+	int saved = errno;
+
 	pending = sig;
+	for (int fd = 3; fd < SOCKETS_MAX; fd++) {
+		socklen_t len = sizeof(int);
+		int domain;
+
+		if (!getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) &&
+		    (domain == AF_INET || domain == AF_INET6))
+			shutdown(fd, SHUT_RDWR);
+	}
+	errno = saved;
 }
 
-void interrupt_catch(void)
+static void handle(void (*handler)(int sig))
 {
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-	struct sigaction action = { .sa_handler = note };
+	struct sigaction action = { .sa_handler = handler };
 
 	sigemptyset(&action.sa_mask);
 	for (size_t i = 0; i < COUNT(signals); i++)
 		sigaction(signals[i], &action, NULL);
 }
 
-int interrupt_pending(void)
+void interrupt_catch(void)
 {
-	return pending;
+	handle(note);
+}
+
+void interrupt_ignore(void)
+{
+	handle(SIG_IGN);
+}
+
+int interrupt_check(struct dsg_fault *fault)
+{
+	return pending ? dsg_fault_set(fault, DSG_FAILED, "interrupted (%s)",
+				       strsignal(pending)) : 0;
 }
