@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# For tests of block devices, after common.sh.
+
+# verified DISK OPTION…: write with fio, read back, and compare checksums.
+verified()
+{
+	local disk=$1
+
+	shift
+	fio --name=verify --filename="$disk" --direct=1 --ioengine=io_uring \
+		--verify=crc32c --verify_fatal=1 --do_verify=1 --group_reporting \
+		--output-format=terse "$@"
+}
+
+# fio_up PIDFILE DISK OPTION…: I/O in the background, until the time is up or the
+# disk is gone. Returns once requests have been answered.
+fio_up()
+{
+	local pidfile=$1 disk=$2
+
+	shift 2
+	fio --name=load --filename="$disk" --direct=1 --ioengine=io_uring --iodepth=8 \
+		--rw=randrw --bs=4k --time_based --runtime=60 --output-format=terse \
+		--eta=never "$@" >"$pidfile.out" 2>&1 &
+	echo $! >"$pidfile"
+	add_cleanup "kill -9 \$(cat $pidfile)"
+	wait_for 20 moving "$disk"
+}
+
+# moving DISK: true when it has answered requests since it was asked last.
+moving()
+{
+	local now last stat=$WORK/moving-${1##*/}
+
+	now=$(awk '{ print $1 + $5 }' "/sys/block/${1##*/}/stat")
+	last=$(cat "$stat" 2>/dev/null || echo "$now")
+	echo "$now" >"$stat"
+	[ "$now" -gt "$last" ]
+}
+
+# state_of NODE/DEVICE
+state_of()
+{
+	json .device.state "$DISAGGCTL" -j device show "$1"
+}
+
+in_state()
+{
+	[ "$(state_of "$1")" = "$2" ]
+}
+
+# milliseconds COMMAND…: how long it takes; its status is passed on.
+milliseconds()
+{
+	local start status=0
+
+	start=$(date +%s%3N)
+	"$@" >"$WORK/ms.out" 2>&1 || status=$?
+	echo $(($(date +%s%3N) - start))
+	return $status
+}
+
+nobody_waits()
+{
+	! ps -eo state= | grep -q D
+}
+
+# none_stuck: no task waits uninterruptibly for longer than passing reasons take.
+none_stuck()
+{
+	wait_for 3 nobody_waits || { ps -eo state=,pid=,comm= --sort=state; return 1; }
+}

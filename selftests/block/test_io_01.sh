@@ -1,0 +1,69 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What is written is what is read: across request sizes, depths, numbers of lanes,
+# logical block sizes, with checksums on the wire and without.
+
+set -u
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../common.sh"
+. "$(dirname "$0")/fio.sh"
+
+ktap_plan 15
+need_module
+start_target t1 "{id: dram, class: memory, size: 512MiB, block-size: 512}"
+
+# attach NAME OPTION…
+attach()
+{
+	"$DISAGGCTL" node create "$@" >/dev/null || die "node $1 cannot be made"
+}
+
+detach()
+{
+	"$DISAGGCTL" node delete "$1" >/dev/null
+}
+
+attach two --memory 64MiB --lanes 2 --block-size 512
+disk=$(disk_of two mem0)
+check "512 B at depth 1" verified "$disk" --bs=512 --rw=randwrite --iodepth=1 --size=256k
+check "4 KiB at depth 1" verified "$disk" --bs=4k --rw=randwrite --iodepth=1 --size=2m
+check "4 KiB at depth 64" verified "$disk" --bs=4k --rw=randwrite --iodepth=64 --size=8m
+check "64 KiB at depth 16" verified "$disk" --bs=64k --rw=randwrite --iodepth=16 --size=32m
+check "1 MiB at depth 4" verified "$disk" --bs=1m --rw=write --iodepth=4 --size=64m
+check "4 MiB at depth 2" verified "$disk" --bs=4m --rw=write --iodepth=2 --size=64m
+check "mixed sizes at depth 32" verified "$disk" --rw=randwrite --iodepth=32 --size=16m \
+	--bssplit=512/20:4k/40:12k/20:100k/20 --bs_unaligned=0
+check "four jobs on their own parts" verified "$disk" --bs=4k --rw=randwrite --iodepth=8 \
+	--numjobs=4 --size=2m --offset_increment=16m
+check "through the page cache, with merges" fio --name=buffered --filename="$disk" --rw=write \
+	--bs=512 --size=4m --verify=crc32c --end_fsync=1 --output-format=terse
+check "both lanes were used" test "$(json '[.device.lanes[] | select(.requests > 0)] | length' \
+	"$DISAGGCTL" -j device show two/mem0)" -eq 2
+detach two
+
+attach one --memory 64MiB --lanes 1
+check "one lane at depth 32" verified "$(disk_of one mem0)" --bs=4k --rw=randwrite \
+	--iodepth=32 --size=4m
+detach one
+
+attach crc --memory 64MiB --lanes 2 --crc
+disk=$(disk_of crc mem0)
+check "CRC32C on the wire" verified "$disk" --bssplit=4k/50:64k/50 --rw=randwrite \
+	--iodepth=16 --size=8m
+check_eq "and the device says so" "$(json '.device.features | index("crc32c") != null' \
+	"$DISAGGCTL" -j device show crc/mem0)" true
+detach crc
+
+sizes=0
+for size in 1024 2048 4096; do
+	attach bs --memory 32MiB --block-size $size
+	disk=$(disk_of bs mem0)
+	[ "$(cat "/sys/block/${disk##*/}/queue/logical_block_size")" = $size ] &&
+		verified "$disk" --bs=$size --rw=randwrite --iodepth=8 --size=1m >/dev/null &&
+		sizes=$((sizes + 1))
+	detach bs
+done
+check_eq "logical blocks of 1024, 2048 and 4096 bytes" $sizes 3
+check "nothing is left" nothing_left t1
+ktap_done
