@@ -53,14 +53,14 @@ export MANIFEST
 install: tools
 	$(Q)$(MAKE) -C tools --no-print-directory install
 	$(Q)$(MAKE) -C Documentation --no-print-directory install
-	$(Q)$(if $(DESTDIR),,tools/install/reload after)
+	$(Q)$(if $(DESTDIR),,tools/install/reload installed)
 	$(Q)echo "install: disagg $(VERSION): disaggctl, disaggd, completion, units, udev rules and man pages under $(DESTDIR)$(PREFIX)"
 	$(Q)echo "install: the module comes by 'make dkms-install' (every kernel) or 'make module_install' (one)"
 
 uninstall:
-	$(Q)$(if $(DESTDIR),,tools/install/reload before)
+	$(Q)$(if $(DESTDIR),,tools/install/reload removing)
 	$(Q)tools/install/remove "$(DESTDIR)" $(MANIFEST)
-	$(Q)$(if $(DESTDIR),,tools/install/reload after)
+	$(Q)$(if $(DESTDIR),,tools/install/reload removed)
 
 # KVER=VERSION: for that kernel only; else for every one that has its headers.
 dkms-install:
