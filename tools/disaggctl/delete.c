@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* disaggctl node delete | resize */
+/* disaggctl node delete */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -8,8 +8,6 @@
 #include "describe.h"
 #include "file.h"
 #include "holders.h"
-#include "lease.h"
-#include "size.h"
 
 #define FORCE_LOCK_NS	(DSG_NSEC_PER_SEC / 2)
 #define FORCE_RELEASE_NS DSG_NSEC_PER_SEC
@@ -283,129 +281,5 @@ int node_delete(struct cli *cli, int argc, char **argv, struct dsg_fault *fault)
 	if (!err || json_object_array_length(list))
 		print_deleted(cli, list);
 	json_object_put(list);
-	return err;
-}
-
-/* SIZE, or +SIZE on top of @old. */
-static int parse_new_size(const char *text, const struct dsg_record_device *dev, uint64_t *size,
-			  struct dsg_fault *fault)
-{
-	bool more = *text == '+';
-	const char *bad = dsg_size_parse(text + more, size);
-
-	if (!bad && more && __builtin_add_overflow(*size, dev->size, size))
-		bad = "the size is too large";
-	if (!bad && *size % dev->block_size)
-		bad = "not a multiple of the device's block size";
-	if (bad)
-		return dsg_fault_set(fault, DSG_USAGE, "%s: %s", text, bad);
-	if (*size < dev->size) {
-		char now[DSG_SIZE_STRLEN];
-
-		return dsg_fault_set(fault, DSG_USAGE, "%s: devices can only grow; it has %s",
-				     text, dsg_size_format(dev->size, now));
-	}
-	return 0;
-}
-
-/*
- * The lease grows first, the device after it. If the second step fails the lease
- * stays larger, which the record says, and the same command again finishes it.
- */
-static int resize(struct dsg_netlink *nl, struct dsg_record *record,
-		  struct dsg_record_device *dev, const char *text, struct dsg_fault *fault)
-{
-	struct dsg_session session;
-	uint64_t size;
-	int err;
-
-	err = parse_new_size(text, dev, &size, fault);
-	if (err)
-		return err;
-	if (size != dev->size) {
-		err = dsg_target_open(dev->target.name, dev->target.host, dev->target.port,
-				      dsg_deadline(STEP_NS), &session, fault);
-		if (err)
-			return err;
-		err = dsg_lease_resize(&session, dev, size, dsg_deadline(STEP_NS), fault);
-		dsg_session_close(&session);
-		if (err)
-			return err;
-		err = dsg_record_save(record, fault);
-		if (err)
-			return err;
-	}
-	err = dsg_netlink_device_resize(nl, record->name, dev->name, size, fault);
-	if (err)
-		dsg_fault_hint(fault, "the lease has grown: the same command again finishes it");
-	return err;
-}
-
-static int resize_locked(struct cli *cli, struct dsg_netlink *nl, char **argv,
-			 struct dsg_fault *fault)
-{
-	struct dsg_record_device *dev = NULL;
-	struct dsg_record record;
-	int err;
-
-	err = dsg_record_load(argv[0], &record, fault);
-	if (err == DSG_NOT_FOUND) {
-		dsg_fault_set(fault, DSG_NOT_FOUND, "there is no node %s", argv[0]);
-		return dsg_fault_hint(fault, "nodes of this host: disaggctl node list");
-	}
-	if (err)
-		return err;
-	for (size_t i = 0; i < record.count && !dev; i++)
-		if (!strcmp(record.devices[i].name, argv[1]))
-			dev = &record.devices[i];
-	if (!dev) {
-		err = dsg_fault_set(fault, DSG_NOT_FOUND, "node %s has no device %s", argv[0],
-				    argv[1]);
-		dsg_fault_hint(fault, "its devices: disaggctl node show %s", argv[0]);
-	} else if (record.state != DSG_RECORD_UP) {
-		err = dsg_fault_set(fault, DSG_CONFLICT, "node %s is not up", argv[0]);
-		dsg_fault_hint(fault, "disaggctl node show %s", argv[0]);
-	} else {
-		progress(cli, "waiting for target %s", dev->target.name);
-		err = resize(nl, &record, dev, argv[2], fault);
-	}
-	dsg_record_free(&record);
-	return err;
-}
-
-int node_resize(struct cli *cli, int argc, char **argv, struct dsg_fault *fault)
-{
-	struct dsg_kernel_device *dev;
-	struct dsg_netlink *nl;
-	char size[DSG_SIZE_STRLEN];
-	int lock, err;
-
-	(void)argc;
-	if (!dsg_name_ok(argv[0]) || !dsg_name_ok(argv[1]))
-		return dsg_fault_set(fault, DSG_NOT_FOUND, "there is no device %s/%s", argv[0],
-				     argv[1]);
-	err = dsg_netlink_open(&nl, fault);
-	if (err)
-		return err;
-	dev = calloc(1, sizeof(*dev));
-	if (!dev) {
-		dsg_netlink_close(nl);
-		return dsg_fault_memory(fault);
-	}
-	lock = lock_node(argv[0], LOCK_WAIT_NS, fault);
-	err = lock < 0 ? (int)fault->code : resize_locked(cli, nl, argv, fault);
-	dsg_unlock(lock);
-	if (!err)
-		err = dsg_netlink_device(nl, argv[0], argv[1], dev, fault);
-	dsg_netlink_close(nl);
-	if (!err && cli->json) {
-		struct json_object *document = json_document();
-
-		put_value(document, "device", device_object(dev));
-		json_print(cli, document);
-	} else if (!err) {
-		printf("%s/%s has %s\n", dev->node, dev->name, dsg_size_format(dev->size, size));
-	}
-	free(dev);
 	return err;
 }

@@ -159,7 +159,7 @@ void json_print(struct cli *cli, struct json_object *document)
 	write_document(cli, stdout, document);
 }
 
-/* The first letter of a line after the program's name is small, as it is typed. */
+/* Print each line of @text with @lead before it. */
 static void print_lines(const char *lead, const char *text)
 {
 	const char *end;
@@ -167,6 +167,16 @@ static void print_lines(const char *lead, const char *text)
 	for (; (end = strchr(text, '\n')); text = end + 1)
 		fprintf(stderr, "%s%.*s\n", lead, (int)(end - text), text);
 	fprintf(stderr, "%s%s\n", lead, text);
+}
+
+static void copy_fields(struct json_object *to, struct json_object *from)
+{
+	struct json_object_iterator it = json_object_iter_begin(from);
+	struct json_object_iterator end = json_object_iter_end(from);
+
+	for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it))
+		json_object_object_add(to, json_object_iter_peek_name(&it),
+				       json_object_get(json_object_iter_peek_value(&it)));
 }
 
 void output_fault(struct cli *cli, const struct dsg_fault *fault)
@@ -185,10 +195,8 @@ void output_fault(struct cli *cli, const struct dsg_fault *fault)
 	put_string(error, "name", dsg_code_name(fault->code));
 	put_string(error, "reason", fault->reason);
 	put_string_or_null(error, "hint", fault->hint);
-	if (cli->details) {
-		json_object_object_foreach(cli->details, key, value)
-			json_object_object_add(error, key, json_object_get(value));
-	}
+	if (cli->details)
+		copy_fields(error, cli->details);
 	put_value(document, "error", error);
 	write_document(cli, stderr, document);
 }
