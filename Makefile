@@ -32,6 +32,10 @@ all: module tools
 
 # W=1 and C=2 pass through to kbuild.
 module:
+	$(Q)[ -f $(KDIR)/Makefile ] || { \
+		echo "There are no headers of kernel $(KVER): no $(KDIR)." >&2; \
+		echo "On Debian: apt install linux-headers-$(KVER); or KVER=VERSION, KDIR=FOLDER" >&2; \
+		exit 1; }
 	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
 
 module_install: module
