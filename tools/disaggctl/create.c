@@ -18,6 +18,7 @@
 #define DEPTH_DEFAULT		128
 #define TIMEOUT_DEFAULT_MS	30000
 #define NS_PER_MS		1000000ULL
+#define RACES_MAX		4	/* lost to other creates, before giving up */
 
 static struct {
 	struct text_list memory;
@@ -393,6 +394,47 @@ static void print_node(struct cli *cli, struct dsg_netlink *nl, const char *name
 	host_view_free(&view);
 }
 
+/* Undo what placing and composing have written into the devices. */
+static int start_over(struct dsg_record *record, const struct dsg_record_device *asked,
+		      struct dsg_fault *fault)
+{
+	memcpy(record->devices, asked, record->count * sizeof(*asked));
+	record->state = DSG_RECORD_CREATING;
+	for (size_t i = 0; i < record->count; i++)
+		if (dsg_uuid_random(record->devices[i].txid))
+			return dsg_fault_set(fault, DSG_FAILED,
+					     "the kernel gives no random numbers");
+	return 0;
+}
+
+/*
+ * Place and compose. What was free when the targets were asked may be gone when it
+ * is reserved, because somebody else was faster: then look again.
+ */
+static int place_and_compose(struct cli *cli, struct dsg_netlink *nl, struct dsg_record *record,
+			     struct dsg_fault *fault)
+{
+	struct dsg_record_device *asked = calloc(record->count, sizeof(*asked));
+	int err = 0;
+
+	if (!asked)
+		return dsg_fault_memory(fault);
+	memcpy(asked, record->devices, record->count * sizeof(*asked));
+	for (int i = 0; i < RACES_MAX; i++) {
+		interrupt_catch();
+		err = place(cli, record, fault);
+		if (interrupt_check(fault))
+			err = fault->code;
+		if (err)
+			break;
+		err = compose(cli, nl, record, fault);
+		if (err != DSG_NO_SPACE || start_over(record, asked, fault))
+			break;
+	}
+	free(asked);
+	return err;
+}
+
 static int create(struct cli *cli, struct dsg_record *record, struct dsg_fault *fault)
 {
 	struct dsg_netlink *nl = NULL;
@@ -411,13 +453,8 @@ static int create(struct cli *cli, struct dsg_record *record, struct dsg_fault *
 	err = check_name(cli, record->name, fault);
 	if (!err)
 		err = module_open(&nl, fault);
-	if (!err) {
-		err = place(cli, record, fault);
-		if (interrupt_check(fault))
-			err = fault->code;
-	}
 	if (!err)
-		err = compose(cli, nl, record, fault);
+		err = place_and_compose(cli, nl, record, fault);
 	dsg_unlock(node_lock);
 	dsg_unlock(targets_lock);
 	if (!err)
