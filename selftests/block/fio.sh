@@ -10,7 +10,7 @@ verified()
 
 	shift
 	fio --name=verify --filename="$disk" --direct=1 --ioengine=io_uring \
-		--verify=crc32c --verify_fatal=1 --do_verify=1 --group_reporting \
+		--verify=crc32c --verify_fatal=1 --verify_state_save=0 --do_verify=1 --group_reporting \
 		--output-format=terse "$@"
 }
 
@@ -29,12 +29,13 @@ fio_up()
 	wait_for 20 moving "$disk"
 }
 
-# moving DISK: true when it has answered requests since it was asked last.
+# moving DISK: true when it has answered writes since it was asked last (udev
+# only reads).
 moving()
 {
 	local now last stat=$WORK/moving-${1##*/}
 
-	now=$(awk '{ print $1 + $5 }' "/sys/block/${1##*/}/stat")
+	now=$(awk '{ print $5 }' "/sys/block/${1##*/}/stat")
 	last=$(cat "$stat" 2>/dev/null || echo "$now")
 	echo "$now" >"$stat"
 	[ "$now" -gt "$last" ]
@@ -64,7 +65,7 @@ milliseconds()
 
 nobody_waits()
 {
-	! ps -eo state= | grep -q D
+	[ "$(ps -eo state= | tr -dc D)" = "" ]
 }
 
 # none_stuck: no task waits uninterruptibly for longer than passing reasons take.

@@ -9,7 +9,7 @@ set -u
 . "$(dirname "$0")/../common.sh"
 . "$(dirname "$0")/fio.sh"
 
-ktap_plan 17
+ktap_plan 18
 need_module
 truncate -s 64M "$WORK/store"
 start_target t1 "{id: dram, class: memory, size: 128MiB}" \

@@ -10,7 +10,7 @@
 #include "holders.h"
 
 #define FORCE_LOCK_NS	(DSG_NSEC_PER_SEC / 2)
-#define FORCE_RELEASE_NS DSG_NSEC_PER_SEC
+#define FORCE_RELEASE_NS (DSG_NSEC_PER_SEC / 2)
 #define SETTLE_NS	(2 * DSG_NSEC_PER_SEC)	/* for udev to look at a disk */
 #define SETTLE_POLL_NS	50000000
 

@@ -33,6 +33,9 @@
  * @fill_left: bytes of it still to come; 0: no payload is coming
  * @big: writes are large: receive the next header alone, so that its payload can
  *	go where it belongs without a copy
+ * @intake: with CRCs, where a WRITE's payload waits until its sum is known to be
+ *	right: what is wrong never lands, and another lane's write to the same
+ *	blocks can't make it look wrong
  * @bounce: with CRCs, copies of what reads return: another lane may write to the
  *	mapping between the sum and the send
  */
@@ -48,6 +51,7 @@ struct memory_lane {
 
 	unsigned int replies;
 	unsigned int vecs;
+	uint8_t *intake;
 	uint8_t *bounce;
 	size_t bounce_size, bounce_used;
 	uint64_t read_bytes, written_bytes;
@@ -75,13 +79,14 @@ static void finish_write(struct memory_lane *m)
 {
 	struct request *rq = &m->fill;
 
-	if (!rq->status) {
-		if (m->lane->crc &&
-		    dsg_crc32c(m->lane->serve->map + rq->offset, rq->length) !=
-		    rq->payload_crc)
+	if (!rq->status && m->lane->crc) {
+		if (dsg_crc32c(m->intake, rq->length) != rq->payload_crc)
 			rq->status = DISAGG_WIRE_E_CRC;
-		m->written_bytes += rq->length;
+		else
+			memcpy(m->lane->serve->map + rq->offset, m->intake, rq->length);
 	}
+	if (!rq->status)
+		m->written_bytes += rq->length;
 	queue_reply(m, rq, NULL, 0);
 }
 
@@ -129,7 +134,8 @@ static bool do_frame(struct memory_lane *m)
 		m->big = rq.payload >= DIRECT_MIN;
 		m->fill = rq;
 		m->fill_left = rq.payload;
-		m->fill_to = rq.status ? NULL : m->lane->serve->map + rq.offset;
+		m->fill_to = rq.status ? NULL : m->intake ? m->intake :
+			     m->lane->serve->map + rq.offset;
 		if (!rq.payload)
 			queue_reply(m, &rq, NULL, 0);
 	} else {
@@ -283,7 +289,8 @@ void memory_lane_run(struct lane *lane)
 	m->buffer = malloc(BUFFER_SIZE);
 	m->bounce_size = lane->crc ? lane->max_payload + BUFFER_SIZE : 0;
 	m->bounce = m->bounce_size ? malloc(m->bounce_size) : NULL;
-	if (!m->buffer || (m->bounce_size && !m->bounce)) {
+	m->intake = lane->crc ? malloc(lane->max_payload) : NULL;
+	if (!m->buffer || (lane->crc && (!m->bounce || !m->intake))) {
 		log_error("lane %u: out of memory", lane->index);
 		goto out;
 	}
@@ -305,6 +312,7 @@ void memory_lane_run(struct lane *lane)
 	if (err < 0 && err != -ECONNRESET && err != -EPIPE)
 		log_warning("lane %u: %s", lane->index, strerror(-err));
 out:
+	free(m->intake);
 	free(m->bounce);
 	free(m->buffer);
 	free(m);

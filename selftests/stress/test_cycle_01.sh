@@ -6,7 +6,6 @@
 set -u
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../common.sh"
-. "$(dirname "$0")/fio.sh"
 
 CYCLES=200
 ktap_plan 6
