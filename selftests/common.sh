@@ -16,13 +16,20 @@
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/disagg-test.XXXXXX")
 CLEANUPS=()
 
-# The programs: those of this checkout if they were built in it, else installed.
+# The programs: what DISAGGCTL and DISAGGD say, else the installed ones, else
+# those that were built in this checkout.
 _tools=$(cd "$(dirname "${BASH_SOURCE[0]}")/../tools" && pwd)
-DISAGGCTL=${DISAGGCTL:-disaggctl}
-DISAGGD=${DISAGGD:-disaggd}
-if ! command -v disaggctl >/dev/null || ! command -v disaggd >/dev/null; then
-	[ -x "$_tools/disaggctl/disaggctl" ] && DISAGGCTL=$_tools/disaggctl/disaggctl
-	[ -x "$_tools/disaggd/disaggd" ] && DISAGGD=$_tools/disaggd/disaggd
+# program NAME: where it is.
+_program()
+{
+	if ! command -v "$1" && [ -x "$_tools/$1/$1" ]; then
+		echo "$_tools/$1/$1"
+	fi
+}
+DISAGGCTL=${DISAGGCTL:-$(_program disaggctl)}
+DISAGGD=${DISAGGD:-$(_program disaggd)}
+if [ -z "$DISAGGCTL" ] || [ -z "$DISAGGD" ]; then
+	die "disaggctl and disaggd are not built"
 fi
 
 # disaggctl must not see, or change, the machine's own records.
