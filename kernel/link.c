@@ -184,9 +184,14 @@ u32 disagg_link_inflight(const struct disagg_link *link)
 	return n;
 }
 
+/* CRC32C of a frame as if its header_crc, which comes last, were zero. */
 static u32 disagg_frame_crc(const struct disagg_wire_frame *frame)
 {
-	return ~crc32c(~0, frame, offsetof(struct disagg_wire_frame, header_crc));
+	static const __le32 zero;
+	u32 crc;
+
+	crc = crc32c(~0, frame, offsetof(struct disagg_wire_frame, header_crc));
+	return ~crc32c(crc, &zero, sizeof(zero));
 }
 
 /* CRC32C of a payload, by a copy of its iterator; @iter is left alone. */
