@@ -45,5 +45,5 @@ in_vm()
 
 	shift
 	DISAGG_CHECKOUT=$TREE "$LAB/vm" --kernel "$kernel" --systemd --no-build \
-		--memory 3G --timeout 1500 "$@"
+		--memory 3G --timeout 2000 "$@"
 }
