@@ -31,7 +31,7 @@ places()
 	jq -r '(.plan // .node).devices | map("\(.name)=\(.target)/\(.resource)") | sort | join(" ")'
 }
 
-ktap_plan 21
+ktap_plan 22
 
 before=$(everything)
 check "dry run" "$D" node create n1 --memory 32M --dry-run
@@ -69,12 +69,16 @@ check_eq "what it was given reads as zeroes to the next" \
 	dd if="$(disk_of n3 mem0)" bs=1M count=1 iflag=direct status=none | tr -d '\0' | wc -c)" 0
 check "all of them go at once" "$D" node delete --all
 
-# Two at the same time: each gets what it asked for, or the target's room.
-"$D" node create p1 --memory 32M >/dev/null 2>&1 & one=$!
-"$D" node create p2 --memory 32M >/dev/null 2>&1 & two=$!
-wait $one; one=$?
-wait $two; two=$?
-check_eq "two creates at once" "$one $two" "0 0"
+# Two at the same time. The first has planned and is on its way to reserve what
+# the second takes meanwhile: it looks again.
+start_fake t3 proxy "$(target_port t1)" 'reserve#1=delay'
+"$D" node create p1 --memory 40M --target t3 >"$WORK/p1" 2>&1 &
+slow=$!
+wait_for 20 fake_saw t3 'reserve#1'
+check_eq "a create that is faster" "$("$D" -j node create p2 --memory 40M --target t1 | places)" "mem0=t1/b"
+wait $slow
+check_eq "the one that lost looks again" "$? $("$D" -j node show p1 | places)" "0 mem0=t3/a"
 "$D" node delete --all >/dev/null
+stop_fake t3
 check "nothing is left" nothing_left t1 t2
 ktap_done
