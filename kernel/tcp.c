@@ -309,13 +309,18 @@ void disagg_tcp_stop(struct disagg_lane *lane, bool abort)
 		kernel_sock_shutdown(lane->sock, SHUT_RDWR);
 }
 
-/* Give the socket back. The lane was stopped, or never started. */
+/* Give the socket back: silenced, or, when the lane never started, as it came. */
 void disagg_tcp_release(struct disagg_lane *lane)
 {
+	struct sock *sk;
+
 	if (!lane->sock)
 		return;
-	if (!lane->stopped)
-		disagg_tcp_stop(lane, false);
+	sk = lane->sock->sk;
+	write_lock_bh(&sk->sk_callback_lock);
+	if (sk->sk_user_data == lane)
+		sk->sk_user_data = NULL;
+	write_unlock_bh(&sk->sk_callback_lock);
 	sockfd_put(lane->sock);
 	lane->sock = NULL;
 }
