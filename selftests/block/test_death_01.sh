@@ -5,8 +5,11 @@
 # device's timeout, no task stuck, and removal that needs nobody's help.
 
 set -u
+# shellcheck source=selftests/lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck source=selftests/common.sh
 . "$(dirname "$0")/../common.sh"
+# shellcheck source=selftests/block/fio.sh
 . "$(dirname "$0")/fio.sh"
 
 ktap_plan 18

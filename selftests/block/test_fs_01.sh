@@ -5,8 +5,11 @@
 # system was mounted anew. A mounted device is in use, and can be forced away.
 
 set -u
+# shellcheck source=selftests/lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck source=selftests/common.sh
 . "$(dirname "$0")/../common.sh"
+# shellcheck source=selftests/block/fio.sh
 . "$(dirname "$0")/fio.sh"
 
 ktap_plan 9

@@ -4,8 +4,11 @@
 # A device grows while it is written to and verified.
 
 set -u
+# shellcheck source=selftests/lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck source=selftests/common.sh
 . "$(dirname "$0")/../common.sh"
+# shellcheck source=selftests/block/fio.sh
 . "$(dirname "$0")/fio.sh"
 
 ktap_plan 9

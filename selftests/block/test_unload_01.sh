@@ -4,8 +4,11 @@
 # The module is unloaded in every state that it can be in.
 
 set -u
+# shellcheck source=selftests/lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck source=selftests/common.sh
 . "$(dirname "$0")/../common.sh"
+# shellcheck source=selftests/block/fio.sh
 . "$(dirname "$0")/fio.sh"
 
 ktap_plan 16

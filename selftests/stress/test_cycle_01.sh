@@ -4,7 +4,9 @@
 # 200 times: a node is made, used, and deleted with I/O running. Nothing piles up.
 
 set -u
+# shellcheck source=selftests/lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck source=selftests/common.sh
 . "$(dirname "$0")/../common.sh"
 
 CYCLES=200
