@@ -114,17 +114,34 @@ void disagg_device_lost(struct disagg_device *dev)
 {
 	u32 state = test_bit(DISAGG_LINK_LEASE_GONE, &dev->link->flags) ?
 		    DISAGG_DEVICE_STATE_DEAD : DISAGG_DEVICE_STATE_LOST;
+	bool announced;
 
 	spin_lock(&dev->state_lock);
 	if (dev->state == DISAGG_DEVICE_STATE_REMOVING)
 		state = dev->state;
 	WRITE_ONCE(dev->state, state);
+	announced = dev->announced;
 	spin_unlock(&dev->state_lock);
 
 	if (state != DISAGG_DEVICE_STATE_REMOVING)
 		pr_warn("disagg: %s/%s: link lost: %s\n", dev->node_name, dev->params.name,
 			dev->link->reason);
-	disagg_netlink_notify_device(dev, DISAGG_CMD_LINK_CHANGE_NTF);
+	if (announced)
+		disagg_netlink_notify_device(dev, DISAGG_CMD_LINK_CHANGE_NTF);
+}
+
+/* Tell listeners of a device that is new, and of its loss if that came first. */
+static void disagg_device_announce(struct disagg_device *dev)
+{
+	bool lost;
+
+	disagg_netlink_notify_device(dev, DISAGG_CMD_DEVICE_NEW_NTF);
+	spin_lock(&dev->state_lock);
+	dev->announced = true;
+	lost = dev->state != DISAGG_DEVICE_STATE_LIVE;
+	spin_unlock(&dev->state_lock);
+	if (lost)
+		disagg_netlink_notify_device(dev, DISAGG_CMD_LINK_CHANGE_NTF);
 }
 
 /* The registry is locked. A reference is taken. */
@@ -208,6 +225,9 @@ out:
 static void disagg_device_unregister(struct disagg_device *dev)
 {
 	mutex_lock(&disagg_registry_lock);
+	/* Before another one of this name can be announced. */
+	if (dev->announced)
+		disagg_netlink_notify_device(dev, DISAGG_CMD_DEVICE_DEL_NTF);
 	list_del_init(&dev->entry);
 	dev->node->nr_devices--;
 	dev->node = NULL;
@@ -272,8 +292,8 @@ int disagg_device_attach(struct disagg_device *dev, const char *node_name,
 		disagg_device_dismantle(dev);
 		goto out;
 	}
+	disagg_device_announce(dev);
 	mutex_unlock(&dev->admin_lock);
-	disagg_netlink_notify_device(dev, DISAGG_CMD_DEVICE_NEW_NTF);
 	return 0;
 
 err_link:
@@ -326,7 +346,6 @@ int disagg_device_detach(struct disagg_device *dev, bool force, const char **why
 	}
 	disagg_device_dismantle(dev);
 	mutex_unlock(&dev->admin_lock);
-	disagg_netlink_notify_device(dev, DISAGG_CMD_DEVICE_DEL_NTF);
 	return 0;
 }
 
@@ -347,6 +366,9 @@ int disagg_device_resize(struct disagg_device *dev, u64 size, const char **why)
 	if (disagg_device_state(dev) != DISAGG_DEVICE_STATE_LIVE) {
 		err = -ENODEV;
 		*why = "size: only a live device can grow";
+	} else if (size > LLONG_MAX) {
+		err = -EINVAL;
+		*why = "size: too large for a disk";
 	} else if (size % dev->params.block_size) {
 		err = -EINVAL;
 		*why = "size: not a multiple of block-size";
@@ -357,9 +379,10 @@ int disagg_device_resize(struct disagg_device *dev, u64 size, const char **why)
 		WRITE_ONCE(dev->params.size, size);
 		disagg_block_resize(dev, size);
 	}
-	mutex_unlock(&dev->admin_lock);
+	/* The disk stays while the lock is held. */
 	if (!err)
 		disagg_netlink_notify_device(dev, DISAGG_CMD_DEVICE_CHANGE_NTF);
+	mutex_unlock(&dev->admin_lock);
 	return err;
 }
 
@@ -378,9 +401,10 @@ int disagg_device_set_timeout(struct disagg_device *dev, u32 io_timeout,
 		WRITE_ONCE(dev->params.io_timeout, io_timeout);
 		disagg_block_set_timeout(dev, io_timeout);
 	}
-	mutex_unlock(&dev->admin_lock);
+	/* The disk stays while the lock is held. */
 	if (!err)
 		disagg_netlink_notify_device(dev, DISAGG_CMD_DEVICE_CHANGE_NTF);
+	mutex_unlock(&dev->admin_lock);
 	return err;
 }
 
@@ -420,6 +444,7 @@ int disagg_node_remove(const char *name, bool force, const char **why)
 	struct disagg_device *dev;
 	struct disagg_node *node;
 	int err = 0;
+	u32 id;
 
 	if (mutex_lock_killable(&disagg_registry_lock))
 		return -EINTR;
@@ -437,6 +462,7 @@ int disagg_node_remove(const char *name, bool force, const char **why)
 	if (err)
 		goto out;
 
+	id = node->id;
 	node->removing = true;
 	if (force)
 		list_for_each_entry(dev, &node->devices, entry)
@@ -447,8 +473,8 @@ int disagg_node_remove(const char *name, bool force, const char **why)
 		err = disagg_device_detach(dev, force, why);
 		disagg_device_put(dev);
 		mutex_lock(&disagg_registry_lock);
-		/* Somebody else may have deleted the node meanwhile. */
-		node = disagg_node_find(name);
+		/* Somebody else may have deleted the node meanwhile, and made another. */
+		node = xa_load(&disagg_nodes, id);
 		if (!node || (err && err != -ENOENT))
 			break;
 		err = 0;

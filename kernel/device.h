@@ -48,6 +48,7 @@ struct disagg_device_params {
  * @node: fixed; outlives the device's membership
  * @entry: in its node's list, guarded by the registry
  * @state: enum disagg_device_state
+ * @announced: listeners know of it
  * @created: nanoseconds since 1970
  */
 struct disagg_device {
@@ -58,8 +59,9 @@ struct disagg_device {
 	struct disagg_node *node;
 	struct list_head entry;
 	struct mutex admin_lock;	/* one attach, change or detach at a time */
-	spinlock_t state_lock;		/* guards state */
+	spinlock_t state_lock;		/* guards state, announced */
 	u32 state;
+	bool announced;
 	struct disagg_link *link;
 	struct disagg_block *block;
 	u64 created;

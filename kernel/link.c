@@ -55,6 +55,7 @@ struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *o
 	link->depth = depth;
 	link->max_payload = max_payload;
 	link->features = features;
+	spin_lock_init(&link->fail_lock);
 	INIT_WORK(&link->down_work, disagg_link_down_work);
 
 	for (i = 0; i < nr_lanes; i++) {
@@ -103,11 +104,17 @@ int disagg_link_set_lane(struct disagg_link *link, u32 index, int fd,
  * @link: a link all of whose lanes have sockets
  *
  * From here on disagg_link_ops may be called. Return: 0, or -ECONNRESET if a
- * lane was closed meanwhile.
+ * lane was closed meanwhile, or the link has failed before.
  */
 int disagg_link_start(struct disagg_link *link)
 {
 	u32 i;
+
+	spin_lock_bh(&link->fail_lock);
+	link->started = disagg_link_is_up(link);
+	spin_unlock_bh(&link->fail_lock);
+	if (!link->started)
+		return -ECONNRESET;
 
 	for (i = 0; i < link->nr_lanes; i++) {
 		int err = disagg_tcp_start(&link->lanes[i]);
@@ -129,12 +136,17 @@ void disagg_link_fail(struct disagg_link *link, const char *fmt, ...)
 {
 	va_list args;
 
-	if (test_and_set_bit(DISAGG_LINK_FAILED, &link->flags))
-		return;
-	va_start(args, fmt);
-	vscnprintf(link->reason, sizeof(link->reason), fmt, args);
-	va_end(args);
-	queue_work(disagg_wq, &link->down_work);
+	spin_lock_bh(&link->fail_lock);
+	if (disagg_link_is_up(link)) {
+		va_start(args, fmt);
+		vscnprintf(link->reason, sizeof(link->reason), fmt, args);
+		va_end(args);
+		set_bit(DISAGG_LINK_FAILED, &link->flags);
+		/* Before the start and after the end there is nobody to tell. */
+		if (link->started)
+			queue_work(disagg_wq, &link->down_work);
+	}
+	spin_unlock_bh(&link->fail_lock);
 }
 
 /* Wait until a link that has failed is down. Needs no help of the peer. */
@@ -148,6 +160,9 @@ void disagg_link_close(struct disagg_link *link)
 {
 	u32 i;
 
+	spin_lock_bh(&link->fail_lock);
+	link->started = false;
+	spin_unlock_bh(&link->fail_lock);
 	set_bit(DISAGG_LINK_CLOSING, &link->flags);
 	for (i = 0; i < link->nr_lanes; i++)
 		disagg_tcp_stop(&link->lanes[i], false);

@@ -4,6 +4,7 @@
 
 #include <linux/llist.h>
 #include <linux/mutex.h>
+#include <linux/spinlock.h>
 #include <linux/uio.h>
 #include <linux/workqueue.h>
 #include <uapi/linux/disagg_netlink.h>
@@ -114,7 +115,7 @@ struct disagg_link_ops {
 };
 
 enum disagg_link_flags {
-	DISAGG_LINK_FAILED,	/* no more requests; down_work is queued */
+	DISAGG_LINK_FAILED,	/* no more requests; down_work is queued, once started */
 	DISAGG_LINK_LEASE_GONE,	/* the target says that the lease has ended */
 	DISAGG_LINK_CLOSING,	/* the peer may close, it's all over */
 };
@@ -124,6 +125,8 @@ enum disagg_link_flags {
  * @owner: for @ops
  * @max_payload: bytes that may follow a frame
  * @depth: requests in flight per lane; tags are below it
+ * @fail_lock: makes failing one with starting and closing
+ * @started: a failure has to be dealt with by down_work; between start and close
  * @reason: why it failed; stable once DISAGG_LINK_FAILED is seen and
  *	down_work has run
  */
@@ -134,6 +137,8 @@ struct disagg_link {
 	u64 features;
 	u32 max_payload;
 	u32 depth;
+	spinlock_t fail_lock;
+	bool started;
 	struct work_struct down_work;
 	char reason[DISAGG_REASON_LEN];
 	u32 nr_lanes;

@@ -731,10 +731,10 @@ static struct disagg_device *disagg_find_device(struct genl_info *info)
 int disagg_nl_device_set_doit(struct sk_buff *skb, struct genl_info *info)
 {
 	struct nlattr *size = info->attrs[DISAGG_A_DEVICE_SIZE];
+	int err, attr = DISAGG_A_DEVICE_SIZE;
 	struct disagg_device *dev;
 	const char *why = NULL;
 	u32 io_timeout = 0;
-	int err;
 
 	err = disagg_check_timeout(info, &io_timeout);
 	if (err)
@@ -742,14 +742,18 @@ int disagg_nl_device_set_doit(struct sk_buff *skb, struct genl_info *info)
 	dev = disagg_find_device(info);
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
+	if (!size && !io_timeout) {
+		disagg_device_put(dev);
+		return disagg_refuse_missing(info, attr, "size or io-timeout is missing");
+	}
 	if (size)
 		err = disagg_device_resize(dev, nla_get_u64(size), &why);
-	if (err)
-		disagg_refuse(info, err, DISAGG_A_DEVICE_SIZE, why);
-	else if (io_timeout)
+	if (!err && io_timeout) {
 		err = disagg_device_set_timeout(dev, io_timeout, &why);
-	if (err && !size)
-		disagg_refuse(info, err, DISAGG_A_DEVICE_NAME, why);
+		attr = DISAGG_A_DEVICE_NAME;
+	}
+	if (err)
+		disagg_refuse(info, err, attr, why);
 	disagg_device_put(dev);
 	return err;
 }
