@@ -188,6 +188,8 @@ static void disagg_block_done(struct disagg_io *io, int error,
 	struct request *rq = blk_mq_rq_from_pdu(req);
 	struct disagg_block *block = rq->q->disk->private_data;
 
+	/* A flush may be ended late: the link's end must not end it again. */
+	blk_mq_set_request_complete(rq);
 	if (error)
 		atomic64_inc(&block->errors);
 	else if (blk_mq_add_to_batch(rq, batch, 0, disagg_complete_batch))
@@ -352,7 +354,7 @@ int disagg_block_create(struct disagg_device *dev)
 	struct gendisk *disk;
 	int err;
 
-	block = kzalloc_obj(*block);
+	block = kzalloc_obj(*block, GFP_KERNEL);
 	if (!block)
 		return -ENOMEM;
 	block->dev = dev;
@@ -383,7 +385,7 @@ int disagg_block_create(struct disagg_device *dev)
 	set_disk_ro(disk, dev->params.flags & DISAGG_DEVICE_FLAGS_READ_ONLY);
 	block->disk = disk;
 	disagg_device_get(dev);
-	dev->block = block;
+	smp_store_release(&dev->block, block);	/* a dump may look at it */
 	return 0;
 
 err_tag_set:
@@ -423,15 +425,6 @@ bool disagg_block_seal(struct disagg_device *dev, bool force)
 	return block->sealed;
 }
 
-void disagg_block_unseal(struct disagg_device *dev)
-{
-	struct disagg_block *block = dev->block;
-
-	mutex_lock(&block->disk->open_mutex);
-	block->sealed = false;
-	mutex_unlock(&block->disk->open_mutex);
-}
-
 /* The link is down for good: tell those who have the disk open. */
 void disagg_block_kill(struct disagg_device *dev)
 {
@@ -442,6 +435,8 @@ void disagg_block_kill(struct disagg_device *dev)
 void disagg_block_remove(struct disagg_device *dev)
 {
 	del_gendisk(dev->block->disk);
+	/* A submitter whose request is done may still be on its way out of queue_rq. */
+	blk_mq_quiesce_queue(dev->block->disk->queue);
 }
 
 /* Let go of the disk; it lives on until its last user has closed it. */

@@ -20,7 +20,6 @@ struct disagg_block_stats {
 int disagg_block_create(struct disagg_device *dev);
 int disagg_block_publish(struct disagg_device *dev);
 bool disagg_block_seal(struct disagg_device *dev, bool force);
-void disagg_block_unseal(struct disagg_device *dev);
 void disagg_block_kill(struct disagg_device *dev);
 void disagg_block_remove(struct disagg_device *dev);
 void disagg_block_destroy(struct disagg_device *dev);

@@ -9,7 +9,7 @@
  */
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
-#include <linux/wait.h>
+#include <linux/wait_bit.h>
 
 #include "block.h"
 #include "device.h"
@@ -20,7 +20,6 @@ DEFINE_XARRAY_ALLOC(disagg_devices);
 
 /* Devices whose memory is not freed yet, so that the module can wait for it. */
 static atomic_t disagg_device_count = ATOMIC_INIT(0);
-static DECLARE_WAIT_QUEUE_HEAD(disagg_device_wait);
 
 const char *disagg_state_name(u32 state)
 {
@@ -53,7 +52,7 @@ static void disagg_device_free(struct kref *ref)
 	disagg_link_free(dev->link);
 	kfree(dev);
 	if (atomic_dec_and_test(&disagg_device_count))
-		wake_up(&disagg_device_wait);
+		wake_up_var(&disagg_device_count);
 }
 
 struct disagg_device *disagg_device_get(struct disagg_device *dev)
@@ -82,7 +81,7 @@ struct disagg_device *disagg_device_alloc(const struct disagg_device_params *par
 {
 	struct disagg_device *dev;
 
-	dev = kzalloc_obj(*dev);
+	dev = kzalloc_obj(*dev, GFP_KERNEL);
 	if (!dev)
 		return NULL;
 	dev->link = disagg_link_alloc(&disagg_block_link_ops, dev, nr_lanes, depth,
@@ -206,7 +205,7 @@ static int disagg_device_register(struct disagg_device *dev, const char *node_na
 	}
 
 	*why = "out of memory";
-	err = xa_alloc(&disagg_devices, &dev->id, dev, xa_limit_31b, GFP_KERNEL);
+	err = xa_alloc(&disagg_devices, &dev->id, dev, xa_limit_31b, GFP_NOIO);
 	if (err)
 		goto out;
 
@@ -511,8 +510,8 @@ void disagg_devices_exit(void)
 		disagg_device_put(dev);
 	}
 	/* Nobody has a disk open: that would hold the module. */
-	while (!wait_event_timeout(disagg_device_wait,
-				   !atomic_read(&disagg_device_count), 10 * HZ))
+	while (!wait_var_event_timeout(&disagg_device_count,
+				       !atomic_read(&disagg_device_count), 10 * HZ))
 		pr_warn("disagg: waiting for %d devices to be freed\n",
 			atomic_read(&disagg_device_count));
 	xa_destroy(&disagg_devices);

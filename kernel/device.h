@@ -43,9 +43,9 @@ struct disagg_device_params {
  * References: the registry's, one of each operation under way, and the disk's
  * until its last user has let go.
  *
- * @id: N of diskN; index in disagg_devices
+ * @id: N of disaggN; index in disagg_devices
  * @params: as it was made; size and io_timeout change under @admin_lock
- * @node: fixed; outlives the device's membership
+ * @node: while it is registered
  * @entry: in its node's list, guarded by the registry
  * @state: enum disagg_device_state
  * @announced: listeners know of it

@@ -117,10 +117,8 @@ int disagg_link_start(struct disagg_link *link)
 		return -ECONNRESET;
 
 	for (i = 0; i < link->nr_lanes; i++) {
-		int err = disagg_tcp_start(&link->lanes[i]);
-
-		if (err)
-			return err;
+		if (disagg_tcp_start(&link->lanes[i]))
+			return -ECONNRESET;
 	}
 	return disagg_link_is_up(link) ? 0 : -ECONNRESET;
 }
@@ -130,7 +128,7 @@ int disagg_link_start(struct disagg_link *link)
  * @link: the link
  * @fmt: why, for people; only the first reason is kept
  *
- * Any context. Returns at once; disagg_link_flush() waits.
+ * Any context but a hard interrupt. Returns at once; disagg_link_flush() waits.
  */
 void disagg_link_fail(struct disagg_link *link, const char *fmt, ...)
 {
@@ -141,6 +139,7 @@ void disagg_link_fail(struct disagg_link *link, const char *fmt, ...)
 		va_start(args, fmt);
 		vscnprintf(link->reason, sizeof(link->reason), fmt, args);
 		va_end(args);
+		smp_wmb();	/* who sees that it failed may read why */
 		set_bit(DISAGG_LINK_FAILED, &link->flags);
 		/* Before the start and after the end there is nobody to tell. */
 		if (link->started)
@@ -193,8 +192,10 @@ u32 disagg_link_inflight(const struct disagg_link *link)
 		return 0;
 	for (i = 0; i < link->nr_lanes; i++) {
 		const struct disagg_lane *lane = &link->lanes[i];
+		u64 replies = READ_ONCE(lane->replies);
 
-		n += READ_ONCE(lane->requests) - READ_ONCE(lane->replies);
+		smp_rmb();	/* a reply comes after its request */
+		n += READ_ONCE(lane->requests) - replies;
 	}
 	return n;
 }

@@ -137,7 +137,7 @@ struct disagg_link {
 	u64 features;
 	u32 max_payload;
 	u32 depth;
-	spinlock_t fail_lock;
+	spinlock_t fail_lock;		/* guards started, and failing */
 	bool started;
 	struct work_struct down_work;
 	char reason[DISAGG_REASON_LEN];

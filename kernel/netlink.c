@@ -105,9 +105,11 @@ static int disagg_put_link(struct sk_buff *skb, const struct disagg_link *link)
 	    nla_put_u32(skb, DISAGG_A_DEVICE_DEPTH, link->depth) ||
 	    nla_put_u32(skb, DISAGG_A_DEVICE_INFLIGHT, disagg_link_inflight(link)))
 		return -EMSGSIZE;
-	if (!disagg_link_is_up(link) &&
-	    nla_put_string(skb, DISAGG_A_DEVICE_REASON, link->reason))
-		return -EMSGSIZE;
+	if (!disagg_link_is_up(link)) {
+		smp_rmb();	/* pairs with disagg_link_fail() */
+		if (nla_put_string(skb, DISAGG_A_DEVICE_REASON, link->reason))
+			return -EMSGSIZE;
+	}
 	for (i = 0; i < link->nr_lanes; i++)
 		if (disagg_put_lane(skb, &link->lanes[i]))
 			return -EMSGSIZE;
@@ -190,15 +192,19 @@ static int disagg_put_node(struct sk_buff *skb, const struct disagg_node *node,
 	return 0;
 }
 
+/*
+ * Events are made while a link goes down, and with the registry locked: memory for
+ * them must not wait for a disk, which may be the one that has just been lost.
+ */
 static struct sk_buff *disagg_new_device_msg(const struct disagg_device *dev)
 {
 	return genlmsg_new(DISAGG_MSG_DEVICE + dev->link->nr_lanes * DISAGG_MSG_LANE,
-			   GFP_KERNEL);
+			   GFP_NOIO);
 }
 
 static void disagg_multicast(struct sk_buff *skb)
 {
-	genlmsg_multicast(&disagg_nl_family, skb, 0, DISAGG_NLGRP_EVENTS, GFP_KERNEL);
+	genlmsg_multicast(&disagg_nl_family, skb, 0, DISAGG_NLGRP_EVENTS, GFP_NOIO);
 }
 
 /* The family is registered; cleared before its groups go away. */
@@ -240,7 +246,7 @@ void disagg_netlink_notify_node(struct disagg_node *node, u8 cmd)
 
 	if (!disagg_has_listeners())
 		return;
-	skb = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
+	skb = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_NOIO);
 	if (!skb)
 		return;
 	if (disagg_put_node(skb, node, 0, 0, 0, cmd)) {
@@ -445,6 +451,13 @@ out:
 		return err;
 	}
 	return genlmsg_reply(reply, info);
+}
+
+int disagg_nl_device_get_start(struct netlink_callback *cb)
+{
+	/* The largest device must fit, or the dump could not go past it. */
+	cb->min_dump_alloc = DISAGG_MSG_DEVICE + DISAGG_MAX_LANES * DISAGG_MSG_LANE;
+	return 0;
 }
 
 int disagg_nl_device_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
@@ -778,11 +791,18 @@ int disagg_nl_device_del_doit(struct sk_buff *skb, struct genl_info *info)
 int __init disagg_netlink_init(void)
 {
 #define OPS 10
+	static const struct genl_multicast_group groups[] = {
+		[DISAGG_NLGRP_EVENTS] = { DISAGG_MCGRP_EVENTS, GENL_MCAST_CAP_NET_ADMIN },
+	};
 	static struct genl_split_ops folded[OPS];
 	int err;
 
-	/* The generator has no words for it: control is for the initial namespace alone. */
+	/*
+	 * The generator has no words for these: control is for the initial namespace
+	 * alone, and events are for those who may control.
+	 */
 	disagg_nl_family.netnsok = false;
+	disagg_nl_family.mcgrps = groups;
 	if (WARN_ON(disagg_nl_family.n_split_ops > OPS))
 		return -EINVAL;
 	disagg_compat_genl_fold(&disagg_nl_family, folded);

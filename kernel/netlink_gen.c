@@ -125,6 +125,7 @@ static const struct genl_split_ops disagg_nl_ops[] = {
 	},
 	{
 		.cmd	= DISAGG_CMD_DEVICE_GET,
+		.start	= disagg_nl_device_get_start,
 		.dumpit	= disagg_nl_device_get_dumpit,
 		.flags	= GENL_ADMIN_PERM | GENL_CMD_CAP_DUMP,
 	},

@@ -15,6 +15,8 @@
 /* Common nested types */
 extern const struct nla_policy disagg_lane_nl_policy[DISAGG_A_LANE_RX_BYTES + 1];
 
+int disagg_nl_device_get_start(struct netlink_callback *cb);
+
 int disagg_nl_info_get_doit(struct sk_buff *skb, struct genl_info *info);
 int disagg_nl_node_get_doit(struct sk_buff *skb, struct genl_info *info);
 int disagg_nl_node_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb);

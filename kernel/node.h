@@ -29,7 +29,8 @@ struct disagg_node {
 
 /*
  * Guards which nodes and devices exist and which belong together. Held for
- * moments only: never while a device is attached, detached or waited for.
+ * moments only: never while a device is attached, detached or waited for, nor
+ * while memory is waited for that only a disk's I/O could free (GFP_NOIO).
  */
 extern struct mutex disagg_registry_lock;
 extern struct xarray disagg_nodes;	/* by id */

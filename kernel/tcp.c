@@ -26,6 +26,26 @@
 /* How often a sender comes back for others' requests before a worker does. */
 #define DISAGG_TX_ROUNDS	4
 
+/*
+ * I/O of a file system may have to wait for this socket's lock, which is never so
+ * for the sockets of programs: lockdep must know the two apart.
+ */
+static void disagg_tcp_reclassify(struct sock *sk)
+{
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
+	static struct lock_class_key keys[2][2];
+	bool v6 = sk->sk_family == AF_INET6;
+
+	if (sock_allow_reclassification(sk))
+		sock_lock_init_class_and_name(sk, v6 ? "slock-AF_INET6-DISAGG" :
+						       "slock-AF_INET-DISAGG",
+					      &keys[v6][0],
+					      v6 ? "sk_lock-AF_INET6-DISAGG" :
+						   "sk_lock-AF_INET-DISAGG",
+					      &keys[v6][1]);
+#endif
+}
+
 /**
  * disagg_tcp_claim - take over a connected socket for a lane
  * @lane: a lane without a socket
@@ -76,6 +96,7 @@ int disagg_tcp_claim(struct disagg_lane *lane, int fd, const char **why)
 		goto err_put;
 	}
 
+	disagg_tcp_reclassify(sk);
 	snprintf(lane->peer, sizeof(lane->peer), "%pISpc", &addr);
 	lane->sock = sock;
 	return 0;

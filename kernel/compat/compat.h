@@ -20,7 +20,7 @@
 #endif
 
 #ifndef kzalloc_obj
-#define kzalloc_obj(obj)	kzalloc(sizeof(obj), GFP_KERNEL)
+#define kzalloc_obj(obj, gfp)	kzalloc(sizeof(obj), gfp)
 #endif
 
 /* Without it the task's fragment is used only by those who may reclaim. */
@@ -49,6 +49,7 @@ static inline void disagg_compat_genl_fold(struct genl_family *family,
 		const struct genl_ops *op = &family->ops[i];
 
 		if (n && folded[n - 1].cmd == op->cmd) {
+			folded[n - 1].start = op->start;
 			folded[n - 1].dumpit = op->dumpit;
 			continue;
 		}

@@ -69,10 +69,15 @@ check "storage: flushes went to the target" test "$(flushes)" -gt "$before"
 
 # 1 MiB each way, seen by the counters to the byte.
 stat=/sys/block/${mem##*/}/stat
-read -r _ _ r0 _ _ _ w0 _ <"$stat"
+udevadm settle
+read -r _ _ _ _ _ _ w0 _ <"$stat"
 dd if=/dev/zero of="$mem" bs=64k count=16 oflag=direct status=none
+read -r _ _ _ _ _ _ w1 _ <"$stat"
+# A disk that was written to is looked at by udev.
+udevadm settle
+read -r _ _ r0 _ <"$stat"
 dd if="$mem" of=/dev/null bs=64k count=16 iflag=direct status=none
-read -r _ _ r1 _ _ _ w1 _ <"$stat"
+read -r _ _ r1 _ <"$stat"
 check_eq "iostat's counters are exact" "$((r1 - r0)) $((w1 - w0))" "2048 2048"
 "$DISAGGCTL" node delete n >/dev/null
 
