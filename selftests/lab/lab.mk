@@ -8,8 +8,9 @@ check:
 demo:
 	@selftests/demo.sh
 
+# KERNEL=7.3 RUNS=9; more options: selftests/bench/bench --help
 bench:
-	@selftests/bench.sh
+	@KERNEL="$(KERNEL)" RUNS="$(RUNS)" selftests/bench/bench
 
 # The roots, so that what follows is quick.
 lab:
