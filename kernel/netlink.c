@@ -192,14 +192,18 @@ static int disagg_put_node(struct sk_buff *skb, const struct disagg_node *node,
 	return 0;
 }
 
+static u32 disagg_device_msg_size(const struct disagg_device *dev)
+{
+	return DISAGG_MSG_DEVICE + dev->link->nr_lanes * DISAGG_MSG_LANE;
+}
+
 /*
  * Events are made while a link goes down, and with the registry locked: memory for
  * them must not wait for a disk, which may be the one that has just been lost.
  */
 static struct sk_buff *disagg_new_device_msg(const struct disagg_device *dev)
 {
-	return genlmsg_new(DISAGG_MSG_DEVICE + dev->link->nr_lanes * DISAGG_MSG_LANE,
-			   GFP_NOIO);
+	return genlmsg_new(disagg_device_msg_size(dev), GFP_NOIO);
 }
 
 static void disagg_multicast(struct sk_buff *skb)
@@ -453,10 +457,20 @@ out:
 	return genlmsg_reply(reply, info);
 }
 
+/*
+ * The largest device must fit, or the dump could not go past it; but parts that are
+ * larger than they need be would not fit a small reader's buffer.
+ */
 int disagg_nl_device_get_start(struct netlink_callback *cb)
 {
-	/* The largest device must fit, or the dump could not go past it. */
-	cb->min_dump_alloc = DISAGG_MSG_DEVICE + DISAGG_MAX_LANES * DISAGG_MSG_LANE;
+	struct disagg_device *dev;
+	unsigned long id;
+
+	if (mutex_lock_killable(&disagg_registry_lock))
+		return -EINTR;
+	xa_for_each(&disagg_devices, id, dev)
+		cb->min_dump_alloc = max(cb->min_dump_alloc, disagg_device_msg_size(dev));
+	mutex_unlock(&disagg_registry_lock);
 	return 0;
 }
 

@@ -315,10 +315,13 @@ DG_FN struct dgnl dgnl_open(void)
 /* One more connection, for events only. */
 DG_FN int dgnl_listen(const struct dgnl *nl)
 {
+	struct sockaddr_nl any = { .nl_family = AF_NETLINK };
 	int fd = dgnl_socket(), size = 4 << 20;
 
+	/* A socket without a name is taken for the sender, and told nothing. */
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
-	if (setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &nl->group, sizeof(nl->group)))
+	if (bind(fd, (void *)&any, sizeof(any)) ||
+	    setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &nl->group, sizeof(nl->group)))
 		bail("cannot listen");
 	return fd;
 }
@@ -583,10 +586,11 @@ DG_FN bool is_closed(int peer)
 struct server {
 	int fd;
 	pthread_t thread;
+	char *store;		/* what the device holds; NULL: zeros */
 	/* Answers @frame in another way than usual. Return: false to go no further. */
 	bool (*odd)(struct server *s, struct disagg_wire_frame *frame);
+	char *payload;		/* of the WRITE that is being answered */
 	unsigned int requests;
-	int mode;		/* for @odd */
 };
 
 DG_FN bool read_all(int fd, void *buf, size_t len)
@@ -617,28 +621,52 @@ DG_FN bool write_all(int fd, const void *buf, size_t len)
 
 static char dg_zeros[DISAGG_WIRE_MAX_PAYLOAD];
 
-/* Answer as a target of zeros would. */
-DG_FN bool answer_well(struct server *s, struct disagg_wire_frame *frame)
+/* Make the reply to @frame of it. Return: its payload. */
+DG_FN const char *make_reply(struct server *s, struct disagg_wire_frame *frame)
 {
-	uint32_t len = frame->op == DISAGG_WIRE_OP_READ ? frame->length : 0;
+	char *at = s->store ? s->store + frame->offset : NULL;
 
 	frame->magic = DISAGG_WIRE_MAGIC_REPLY;
 	frame->flags = 0;
-	frame->payload = len;
-	return write_all(s->fd, frame, sizeof(*frame)) && write_all(s->fd, dg_zeros, len);
+	frame->payload = 0;
+	switch (frame->op) {
+	case DISAGG_WIRE_OP_READ:
+		frame->payload = frame->length;
+		return at ? at : dg_zeros;
+	case DISAGG_WIRE_OP_WRITE:
+		if (at)
+			memcpy(at, s->payload, frame->length);
+		break;
+	case DISAGG_WIRE_OP_DISCARD:
+	case DISAGG_WIRE_OP_WRITE_ZEROES:
+		if (at)
+			memset(at, 0, frame->length);
+		break;
+	}
+	return NULL;
+}
+
+DG_FN bool answer_well(struct server *s, struct disagg_wire_frame *frame)
+{
+	const char *payload = make_reply(s, frame);
+
+	return write_all(s->fd, frame, sizeof(*frame)) &&
+	       write_all(s->fd, payload, frame->payload);
 }
 
 DG_FN void *server_main(void *data)
 {
-	static __thread char sink[DISAGG_WIRE_MAX_PAYLOAD];
 	struct disagg_wire_frame frame;
 	struct server *s = data;
 
-	while (read_all(s->fd, &frame, sizeof(frame)) && read_all(s->fd, sink, frame.payload)) {
+	s->payload = malloc(DISAGG_WIRE_MAX_PAYLOAD);
+	while (read_all(s->fd, &frame, sizeof(frame)) &&
+	       read_all(s->fd, s->payload, frame.payload)) {
 		s->requests++;
 		if (!(s->odd ? s->odd : answer_well)(s, &frame))
 			break;
 	}
+	free(s->payload);
 	return NULL;
 }
 

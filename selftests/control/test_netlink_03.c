@@ -9,6 +9,7 @@
 #define LANES	2
 
 static volatile bool stop_now;
+static unsigned int attached, deleted;	/* in all races together */
 
 /* Threads of one race; each has its own netlink socket. */
 struct racer {
@@ -43,7 +44,7 @@ static void attach(struct racer *r, struct dgnl *nl)
 /* Now at once, now after an attach has had time to get far, or to its end. */
 static void pause_a_bit(struct racer *r)
 {
-	poll(NULL, 0, (r->steps * 7) % 60);
+	poll(NULL, 0, (r->steps * 7) % 200);
 }
 
 static void force_device(struct racer *r, struct dgnl *nl)
@@ -122,7 +123,9 @@ static void race(struct dgnl *nl, const char *name, const step_fn *steps, unsign
 		note("thread %u: %u of %u went well", i, racers[i].good, racers[i].steps);
 	}
 	node_del(nl, "n", true);
-	result(racers[0].steps > 1 && !count(nl, DISAGG_CMD_NODE_GET) &&
+	attached += racers[0].good;
+	deleted += racers[1].good;
+	result(!count(nl, DISAGG_CMD_NODE_GET) &&
 	       !count(nl, DISAGG_CMD_DEVICE_GET), "%s: nothing is left", name);
 }
 
@@ -163,6 +166,7 @@ int main(void)
 	pthread_cancel(listener);
 	pthread_join(listener, NULL);
 	close(events);
+	result(attached && deleted, "now one came first, now the other");
 	result(module_refs() == 0, "nobody holds the module");
 	return finish();
 }
