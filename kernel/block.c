@@ -395,16 +395,29 @@ err_free:
 	return err;
 }
 
-/* Show the disk to the world. Return: 0 or negative errno. */
+/*
+ * Show the disk to the world. Partitions are looked for by whoever opens it
+ * first, which is udev: that is I/O, and all of generic netlink might wait with
+ * us for it. Return: 0 or negative errno.
+ */
 int disagg_block_publish(struct disagg_device *dev)
 {
 	struct disagg_block *block = dev->block;
+	struct gendisk *disk = block->disk;
 	int err;
 
-	err = device_add_disk(NULL, block->disk, disagg_disk_groups);
-	if (!err)
-		block->published = true;
-	return err;
+	set_bit(GD_SUPPRESS_PART_SCAN, &disk->state);
+	err = device_add_disk(NULL, disk, disagg_disk_groups);
+	if (err)
+		return err;
+	block->published = true;
+	clear_bit(GD_SUPPRESS_PART_SCAN, &disk->state);
+	if (!(disk->flags & GENHD_FL_NO_PART)) {
+		set_bit(GD_NEED_PART_SCAN, &disk->state);
+		/* For a udev that was faster. */
+		kobject_uevent(&disk_to_dev(disk)->kobj, KOBJ_CHANGE);
+	}
+	return 0;
 }
 
 /**
@@ -412,13 +425,18 @@ int disagg_block_publish(struct disagg_device *dev)
  * @dev: the device, attached
  * @force: although it is open
  *
+ * Who is just opening or closing the disk may wait for I/O, and that does not
+ * end before io_timeout unless the link has failed: only force waits for them.
  * Return: whether it is sealed.
  */
 bool disagg_block_seal(struct disagg_device *dev, bool force)
 {
 	struct disagg_block *block = dev->block;
 
-	mutex_lock(&block->disk->open_mutex);
+	if (force)
+		mutex_lock(&block->disk->open_mutex);
+	else if (!mutex_trylock(&block->disk->open_mutex))
+		return false;
 	if (force || !disk_openers(block->disk))
 		block->sealed = true;
 	mutex_unlock(&block->disk->open_mutex);

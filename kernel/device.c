@@ -51,8 +51,10 @@ static void disagg_device_free(struct kref *ref)
 
 	disagg_link_free(dev->link);
 	kfree(dev);
+	rcu_read_lock();	/* disagg_devices_exit() waits for who is in here */
 	if (atomic_dec_and_test(&disagg_device_count))
 		wake_up_var(&disagg_device_count);
+	rcu_read_unlock();
 }
 
 struct disagg_device *disagg_device_get(struct disagg_device *dev)
@@ -514,5 +516,6 @@ void disagg_devices_exit(void)
 				       !atomic_read(&disagg_device_count), 10 * HZ))
 		pr_warn("disagg: waiting for %d devices to be freed\n",
 			atomic_read(&disagg_device_count));
+	synchronize_rcu();	/* until the last one is out of disagg_device_free() */
 	xa_destroy(&disagg_devices);
 }

@@ -339,7 +339,8 @@ int disagg_lane_reply(struct disagg_lane *lane)
 
 	if (frame->op != io->frame.op)
 		return disagg_lane_refuse(lane, "a reply to another operation");
-	if (io->sent != sizeof(io->frame) + le32_to_cpu(io->frame.payload))
+	if (io->sent != sizeof(io->frame) + le32_to_cpu(io->frame.payload) ||
+	    !disagg_tcp_has_request(lane, io))
 		return disagg_lane_refuse(lane, "a reply before it had the request");
 	expected = frame->op == DISAGG_WIRE_OP_READ && status == DISAGG_WIRE_OK ?
 		   le32_to_cpu(io->frame.length) : 0;

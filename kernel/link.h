@@ -29,6 +29,7 @@ struct socket;
  * @payload: WRITE: what to send; READ: where to put the reply's payload.
  *	frame.length bytes; not used otherwise
  * @sent: bytes of frame and payload that the socket has taken
+ * @end_seq: TCP's sequence number behind it, once wholly sent
  * @splice: the payload's pages may be handed to the socket by reference
  */
 struct disagg_io {
@@ -36,6 +37,7 @@ struct disagg_io {
 	struct disagg_wire_frame frame;
 	struct iov_iter payload;
 	u32 sent;
+	u32 end_seq;
 	bool splice;
 };
 
@@ -179,6 +181,7 @@ int disagg_tcp_claim(struct disagg_lane *lane, int fd, const char **why);
 int disagg_tcp_start(struct disagg_lane *lane);
 void disagg_tcp_stop(struct disagg_lane *lane, bool abort);
 void disagg_tcp_release(struct disagg_lane *lane);
+bool disagg_tcp_has_request(const struct disagg_lane *lane, const struct disagg_io *io);
 void disagg_lane_send(struct disagg_lane *lane, struct disagg_io *io, bool last);
 void disagg_lane_kick(struct disagg_lane *lane);
 void disagg_tcp_tx_work(struct work_struct *work);

@@ -11,11 +11,16 @@
  * - The owner of the socket's lock runs the receive path from its own
  *   release_sock(). So the receive path takes no lock of the sender.
  * - Pages are handed to TCP by reference: before a request is given back
- *   without a reply its socket must have been aborted (disagg_tcp_stop()).
+ *   without a reply its socket must have been aborted (disagg_tcp_stop()), and
+ *   a reply counts only once TCP at the other end has the whole request
+ *   (disagg_tcp_has_request()).
+ * - Memory may be short because of what is being sent: the socket may use the
+ *   kernel's reserves (sk_set_memalloc()), and sending never reclaims.
  */
 #include <linux/file.h>
 #include <linux/inet.h>
 #include <linux/net.h>
+#include <linux/sched/mm.h>
 #include <linux/tcp.h>
 #include <net/inet_connection_sock.h>
 #include <net/sock.h>
@@ -252,7 +257,8 @@ static void disagg_tcp_state_change(struct sock *sk)
  * disagg_tcp_start - begin to receive
  * @lane: a lane that has claimed a socket
  *
- * Return: 0, or -ENOTCONN if the connection has ended.
+ * Return: 0, or -ENOTCONN if the connection has ended, or the lane was stopped
+ * meanwhile.
  */
 int disagg_tcp_start(struct disagg_lane *lane)
 {
@@ -262,11 +268,12 @@ int disagg_tcp_start(struct disagg_lane *lane)
 	tcp_sock_set_nodelay(sk);
 
 	lock_sock(sk);
-	/* No way from an allocation back into a block device. */
-	sk->sk_allocation = GFP_NOIO;
-	disagg_compat_no_task_frag(sk);
-
 	write_lock_bh(&sk->sk_callback_lock);
+	if (sk->sk_user_data != lane) {
+		write_unlock_bh(&sk->sk_callback_lock);
+		release_sock(sk);
+		return -ENOTCONN;
+	}
 	lane->saved_data_ready = sk->sk_data_ready;
 	lane->saved_write_space = sk->sk_write_space;
 	lane->saved_state_change = sk->sk_state_change;
@@ -274,6 +281,11 @@ int disagg_tcp_start(struct disagg_lane *lane)
 	sk->sk_write_space = disagg_tcp_write_space;
 	sk->sk_state_change = disagg_tcp_state_change;
 	write_unlock_bh(&sk->sk_callback_lock);
+
+	/* No way from an allocation back into a block device. */
+	sk->sk_allocation = GFP_NOIO;
+	disagg_compat_no_task_frag(sk);
+	sk_set_memalloc(sk);
 
 	/* What came before the callbacks were there. */
 	disagg_tcp_data_ready(sk);
@@ -296,6 +308,7 @@ int disagg_tcp_start(struct disagg_lane *lane)
  */
 void disagg_tcp_stop(struct disagg_lane *lane, bool abort)
 {
+	bool started = false;
 	struct sock *sk;
 
 	if (!lane->sock)
@@ -312,13 +325,16 @@ void disagg_tcp_stop(struct disagg_lane *lane, bool abort)
 	write_lock_bh(&sk->sk_callback_lock);
 	if (sk->sk_user_data == lane) {
 		sk->sk_user_data = NULL;
-		if (lane->saved_data_ready) {
+		started = lane->saved_data_ready;
+		if (started) {
 			sk->sk_data_ready = lane->saved_data_ready;
 			sk->sk_write_space = lane->saved_write_space;
 			sk->sk_state_change = lane->saved_state_change;
 		}
 	}
 	write_unlock_bh(&sk->sk_callback_lock);
+	if (started)
+		sk_clear_memalloc(sk);
 	lane->rx_state = DISAGG_RX_STOPPED;
 	release_sock(sk);
 
@@ -387,6 +403,20 @@ static int disagg_tcp_send_some(struct disagg_lane *lane, struct disagg_io *io,
 	return sock->ops->sendmsg_locked(sock->sk, &msg, len);
 }
 
+/**
+ * disagg_tcp_has_request - has the target's TCP acknowledged a request?
+ * @lane: the lane
+ * @io: a request that is wholly sent
+ *
+ * A reply's segment acknowledges what it answers, so that an honest target's
+ * reply is never early; while pages are unacknowledged they may be sent again.
+ * Called with the socket's lock held.
+ */
+bool disagg_tcp_has_request(const struct disagg_lane *lane, const struct disagg_io *io)
+{
+	return !before(tcp_sk(lane->sock->sk)->snd_una, io->end_seq);
+}
+
 static struct disagg_io *disagg_lane_next(struct disagg_lane *lane)
 {
 	if (!lane->tx_list)
@@ -410,6 +440,7 @@ static int disagg_lane_transmit_one(struct disagg_lane *lane, struct disagg_io *
 		io->sent += n;
 		WRITE_ONCE(lane->tx_bytes, lane->tx_bytes + n);
 	}
+	io->end_seq = tcp_sk(lane->sock->sk)->write_seq;
 	return 0;
 }
 
@@ -417,6 +448,7 @@ static int disagg_lane_transmit_one(struct disagg_lane *lane, struct disagg_io *
 static void disagg_lane_transmit(struct disagg_lane *lane)
 {
 	struct sock *sk = lane->sock->sk;
+	unsigned int noreclaim;
 	struct disagg_io *io;
 	int err = 0;
 
@@ -424,6 +456,7 @@ static void disagg_lane_transmit(struct disagg_lane *lane)
 		return;
 
 	lock_sock(sk);
+	noreclaim = memalloc_noreclaim_save();
 	WRITE_ONCE(lane->tx_blocked, false);
 	while ((io = disagg_lane_next(lane))) {
 		err = disagg_lane_transmit_one(lane, io);
@@ -437,6 +470,7 @@ static void disagg_lane_transmit(struct disagg_lane *lane)
 	else if (err)
 		disagg_link_fail(lane->link, "lane %u: sending failed: error %d",
 				 lane->index, -err);
+	memalloc_noreclaim_restore(noreclaim);
 	release_sock(sk);
 }
 

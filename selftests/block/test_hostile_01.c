@@ -463,6 +463,130 @@ static void slow_reader(void)
 	serve_end(&s);
 }
 
+/* ---- a target that answers before it has read ---- */
+
+#define EARLY_LEN	(1 << 20)
+
+/* Says OK to a WRITE although its payload is still on the way, and stays so. */
+static void *early_main(void *data)
+{
+	struct disagg_wire_frame frame;
+	struct server *s = data;
+
+	while (read_all(s->fd, &frame, sizeof(frame))) {
+		if (frame.op == DISAGG_WIRE_OP_WRITE) {
+			frame.magic = DISAGG_WIRE_MAGIC_REPLY;
+			frame.flags = 0;
+			frame.payload = 0;
+			write_all(s->fd, &frame, sizeof(frame));
+			break;
+		}
+		if (!answer_well(s, &frame))
+			break;
+	}
+	return NULL;
+}
+
+/*
+ * What TCP has not delivered it will send again, from the pages of the request:
+ * which must be the request's as long.
+ */
+static void early_reply(void)
+{
+	struct server s = { .store = store };
+	struct device_new d;
+	int lane, fd, room = 8 << 20;
+	unsigned int id;
+	char *buf;
+
+	if (posix_memalign((void **)&buf, 4096, EARLY_LEN))
+		bail("no memory");
+	memset(buf, 7, EARLY_LEN);
+	lane = tcp_pair(&s.fd);
+	if (setsockopt(lane, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)))
+		bail("the socket can't hold a whole request");
+	if (pthread_create(&s.thread, NULL, early_main, &s))
+		bail("no thread");
+	d = device_defaults(&lane, 1);
+	d.size = SIZE;
+	if (device_new(&nl, &d, &id))
+		bail("no device");
+	close(lane);
+	if (system("udevadm settle --timeout=20"))
+		note("udev is not done");
+	fd = open_disk(id, O_RDWR | O_DIRECT);
+	result(pwrite(fd, buf, EARLY_LEN, 0) < 0 && errno == EIO,
+	       "an OK to a WRITE that is still on the way is no success");
+	result(in_state(LOST, "before it had the request"), "and ends the link");
+	close(fd);
+	result(goes_at_once(), "an early target: it can be deleted");
+	free(buf);
+	serve_end(&s);
+}
+
+/* ---- partitions ---- */
+
+static bool silent_reads(struct server *s, struct disagg_wire_frame *f)
+{
+	return misbehave && f->op == DISAGG_WIRE_OP_READ ? true : answer_well(s, f);
+}
+
+/* One partition of 4 MiB at 1 MiB, in the first sector's old table. */
+static void write_table(char *sector)
+{
+	static const unsigned char entry[16] = {
+		0, 0, 2, 0, 0x83, 0, 2, 0, 0, 8, 0, 0, 0, 32, 0, 0,
+	};
+
+	memset(sector, 0, 512);
+	memcpy(sector + 446, entry, sizeof(entry));
+	sector[510] = 0x55;
+	sector[511] = (char)0xaa;
+}
+
+static void partitions(void)
+{
+	struct server s = { .odd = silent_reads, .store = store };
+	char path[80], saved[512];
+	struct device_new d;
+	unsigned int id;
+	uint64_t start;
+	int lane, err;
+	bool found;
+
+	memcpy(saved, store, sizeof(saved));
+	write_table(store);
+	for (int silent = 0; silent < 2; silent++) {
+		misbehave = silent;
+		lane = serve(&s);
+		d = device_defaults(&lane, 1);
+		d.size = SIZE;
+		d.block_size = 512;
+		d.flags = DISAGG_DEVICE_FLAGS_PARTSCAN;
+		start = now_ms();
+		err = device_new(&nl, &d, &id);
+		close(lane);
+		if (err)
+			bail("no device");
+		if (silent) {
+			result(now_ms() - start < 5000,
+			       "attaching waits for nothing that is on the device");
+		} else {
+			snprintf(path, sizeof(path), "/sys/block/disagg%u/disagg%up1", id, id);
+			for (int i = 0; i < 200 && access(path, F_OK); i++)
+				poll(NULL, 0, 20);
+			found = !access(path, F_OK);
+			if (system("udevadm settle --timeout=20"))
+				note("udev is not done");
+			result(found, "a partition is found");
+		}
+		result(goes_at_once(), "%s: it can be deleted",
+		       silent ? "a silent target" : "a partitioned device");
+		serve_end(&s);
+	}
+	memcpy(store, saved, sizeof(saved));
+}
+
 int main(void)
 {
 	need_module();
@@ -477,6 +601,8 @@ int main(void)
 	one_lane_of_two();
 	stuck_writer();
 	slow_reader();
+	early_reply();
+	partitions();
 	result(!node_del(&nl, "n", false) && !module_refs(), "nothing is left");
 	return finish();
 }
