@@ -31,14 +31,14 @@ attach two --memory 64MiB --lanes 2 --block-size 512
 disk=$(disk_of two mem0)
 check "512 B at depth 1" verified "$disk" --bs=512 --rw=randwrite --iodepth=1 --size=256k
 check "4 KiB at depth 1" verified "$disk" --bs=4k --rw=randwrite --iodepth=1 --size=2m
-check "4 KiB at depth 64" verified "$disk" --bs=4k --rw=randwrite --iodepth=64 --size=4m
-check "64 KiB at depth 16" verified "$disk" --bs=64k --rw=randwrite --iodepth=16 --size=16m
-check "1 MiB at depth 4" verified "$disk" --bs=1m --rw=write --iodepth=4 --size=32m
-check "4 MiB at depth 2" verified "$disk" --bs=4m --rw=write --iodepth=2 --size=32m
-check "mixed sizes at depth 32" verified "$disk" --rw=randwrite --iodepth=32 --size=8m \
+check "4 KiB at depth 64" verified "$disk" --bs=4k --rw=randwrite --iodepth=64 --size=2m
+check "64 KiB at depth 16" verified "$disk" --bs=64k --rw=randwrite --iodepth=16 --size=4m
+check "1 MiB at depth 4" verified "$disk" --bs=1m --rw=write --iodepth=4 --size=12m
+check "4 MiB at depth 2" verified "$disk" --bs=4m --rw=write --iodepth=2 --size=16m
+check "mixed sizes at depth 32" verified "$disk" --rw=randwrite --iodepth=32 --size=4m \
 	--bssplit=512/20:4k/40:12k/20:100k/20 --bs_unaligned=0
 check "four jobs on their own parts" verified "$disk" --bs=4k --rw=randwrite --iodepth=8 \
-	--numjobs=4 --size=1m --offset_increment=16m
+	--numjobs=4 --size=512k --offset_increment=16m
 check "through the page cache, with merges" fio --name=buffered --filename="$disk" --rw=write \
 	--bs=512 --size=1m --verify=crc32c --verify_state_save=0 --end_fsync=1 --output-format=terse
 check "both lanes were used" test "$(json '[.device.lanes[] | select(.requests > 0)] | length' \
@@ -47,13 +47,13 @@ detach two
 
 attach one --memory 64MiB --lanes 1
 check "one lane at depth 32" verified "$(disk_of one mem0)" --bs=4k --rw=randwrite \
-	--iodepth=32 --size=4m
+	--iodepth=32 --size=2m
 detach one
 
 attach crc --memory 64MiB --lanes 2 --crc
 disk=$(disk_of crc mem0)
 check "CRC32C on the wire" verified "$disk" --bssplit=4k/50:64k/50 --rw=randwrite \
-	--iodepth=16 --size=8m
+	--iodepth=16 --size=4m
 check_eq "and the device says so" "$(json '.device.features | index("crc32c") != null' \
 	"$DISAGGCTL" -j device show crc/mem0)" true
 detach crc
@@ -63,7 +63,7 @@ for size in 1024 2048 4096; do
 	attach bs --memory 32MiB --block-size $size
 	disk=$(disk_of bs mem0)
 	[ "$(cat "/sys/block/${disk##*/}/queue/logical_block_size")" = $size ] &&
-		verified "$disk" --bs=$size --rw=randwrite --iodepth=8 --size=1m >/dev/null &&
+		verified "$disk" --bs=$size --rw=randwrite --iodepth=8 --size=256k >/dev/null &&
 		sizes=$((sizes + 1))
 	detach bs
 done

@@ -31,7 +31,7 @@ zero()
 
 fill()
 {
-	head -c 32M /dev/urandom >"$WORK/random"
+	head -c 12M /dev/urandom >"$WORK/random"
 	dd if="$WORK/random" of="$1" bs=1M oflag=direct conv=fsync status=none
 }
 

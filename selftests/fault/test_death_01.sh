@@ -10,7 +10,7 @@ set -u
 # shellcheck source=selftests/common.sh
 . "$(dirname "$0")/../common.sh"
 # shellcheck source=selftests/block/fio.sh
-. "$(dirname "$0")/fio.sh"
+. "$(dirname "$0")/../block/fio.sh"
 
 ktap_plan 18
 need_module
