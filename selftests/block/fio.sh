@@ -3,15 +3,35 @@
 #
 # For tests of block devices, after common.sh.
 
+FIO_VERIFY=(--direct=1 --ioengine=io_uring --verify=crc32c --verify_fatal=1
+	--verify_state_save=0 --do_verify=1 --group_reporting --output-format=terse)
+
 # verified DISK OPTION…: write with fio, read back, and compare checksums.
 verified()
 {
 	local disk=$1
 
 	shift
-	fio --name=verify --filename="$disk" --direct=1 --ioengine=io_uring \
-		--verify=crc32c --verify_fatal=1 --verify_state_save=0 --do_verify=1 --group_reporting \
-		--output-format=terse "$@"
+	fio --filename="$disk" "${FIO_VERIFY[@]}" --name=verify "$@"
+}
+
+# verified_each DISK: the same for each line "NAME|OPTION…" of standard input, with a
+# result for each; in one fio, since it takes long to start under emulation.
+verified_each()
+{
+	local disk=$1 args=() names=() name options out
+
+	while IFS='|' read -r name options; do
+		names+=("$name")
+		# shellcheck disable=SC2206 # several words
+		args+=(--name="$name" --stonewall $options)
+	done
+	out=$(fio --filename="$disk" "${FIO_VERIFY[@]}" "${args[@]}" 2>&1)
+	for name in "${names[@]}"; do
+		# version; program; job; group; error
+		check "$name" grep -qE "^[0-9]+;[^;]*;$name;[0-9]+;0;" <<<"$out"
+	done
+	[ "$KTAP_FAILED" -eq 0 ] || ktap_note "$out"
 }
 
 # fio_up PIDFILE DISK OPTION…: I/O in the background, until the time is up or the

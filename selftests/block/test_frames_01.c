@@ -61,10 +61,15 @@ static void detach(struct server *s, int fd)
 	serve_end(s);
 }
 
-/* What was seen is this: letters of operations, "!" for FUA, "k" for NOUNMAP. */
+/*
+ * What was seen is this: letters of operations, "!" for FUA, "k" for NOUNMAP; more
+ * may follow a "*", as the flush that O_DSYNC on a disk brings in any case.
+ */
 static void sent(const char *want, const char *what)
 {
+	size_t len = strcspn(want, "*");
 	char got[3 * MAX_FRAMES + 1] = "", *p = got;
+	bool ok;
 
 	for (unsigned int i = 0; i < nr_seen; i++) {
 		*p++ = "?RWFDZ"[seen[i].op <= DISAGG_WIRE_OP_WRITE_ZEROES ? seen[i].op : 0];
@@ -74,9 +79,10 @@ static void sent(const char *want, const char *what)
 			*p++ = 'k';
 	}
 	*p = 0;
-	if (strcmp(got, want))
+	ok = want[len] ? !strncmp(got, want, len) : !strcmp(got, want);
+	if (!ok)
 		note("'%s' was sent, not '%s'", got, want);
-	result(!strcmp(got, want), "%s", what);
+	result(ok, "%s", what);
 	nr_seen = 0;
 }
 
@@ -97,14 +103,14 @@ static void caches(void)
 	write_with(fd, 0);
 	sent("W", "a plain write");
 	write_with(fd, RWF_DSYNC);
-	sent("W!", "a write with O_DSYNC, to a target that has FUA");
+	sent("W!*", "a write with O_DSYNC, to a target that has FUA");
 	fdatasync(fd);
 	sent("F", "fdatasync");
 	detach(&s, fd);
 
 	fd = attach(&s, DISAGG_WIRE_F_FLUSH, 0);
 	write_with(fd, RWF_DSYNC);
-	sent("WF", "a write with O_DSYNC, to a target that has none");
+	sent("WF*", "a write with O_DSYNC, to a target that has none");
 	detach(&s, fd);
 
 	fd = attach(&s, 0, 0);

@@ -29,16 +29,16 @@ detach()
 
 attach two --memory 64MiB --lanes 2 --block-size 512
 disk=$(disk_of two mem0)
-check "512 B at depth 1" verified "$disk" --bs=512 --rw=randwrite --iodepth=1 --size=256k
-check "4 KiB at depth 1" verified "$disk" --bs=4k --rw=randwrite --iodepth=1 --size=2m
-check "4 KiB at depth 64" verified "$disk" --bs=4k --rw=randwrite --iodepth=64 --size=2m
-check "64 KiB at depth 16" verified "$disk" --bs=64k --rw=randwrite --iodepth=16 --size=4m
-check "1 MiB at depth 4" verified "$disk" --bs=1m --rw=write --iodepth=4 --size=12m
-check "4 MiB at depth 2" verified "$disk" --bs=4m --rw=write --iodepth=2 --size=16m
-check "mixed sizes at depth 32" verified "$disk" --rw=randwrite --iodepth=32 --size=4m \
-	--bssplit=512/20:4k/40:12k/20:100k/20 --bs_unaligned=0
-check "four jobs on their own parts" verified "$disk" --bs=4k --rw=randwrite --iodepth=8 \
-	--numjobs=4 --size=512k --offset_increment=16m
+verified_each "$disk" <<'EOJ'
+512 B at depth 1|--bs=512 --rw=randwrite --iodepth=1 --size=256k
+4 KiB at depth 1|--bs=4k --rw=randwrite --iodepth=1 --size=1m
+4 KiB at depth 64|--bs=4k --rw=randwrite --iodepth=64 --size=2m
+64 KiB at depth 16|--bs=64k --rw=randwrite --iodepth=16 --size=8m
+1 MiB at depth 4|--bs=1m --rw=write --iodepth=4 --size=12m
+4 MiB at depth 2|--bs=4m --rw=write --iodepth=2 --size=16m
+mixed sizes at depth 32|--rw=randwrite --iodepth=32 --size=4m --bssplit=512/20:4k/40:12k/20:100k/20 --bs_unaligned=0
+four jobs on their own parts|--bs=4k --rw=randwrite --iodepth=8 --numjobs=4 --size=512k --offset_increment=16m
+EOJ
 check "through the page cache, with merges" fio --name=buffered --filename="$disk" --rw=write \
 	--bs=512 --size=1m --verify=crc32c --verify_state_save=0 --end_fsync=1 --output-format=terse
 check "both lanes were used" test "$(json '[.device.lanes[] | select(.requests > 0)] | length' \
