@@ -33,9 +33,9 @@ verified_each "$disk" <<'EOJ'
 512 B at depth 1|--bs=512 --rw=randwrite --iodepth=1 --size=256k
 4 KiB at depth 1|--bs=4k --rw=randwrite --iodepth=1 --size=1m
 4 KiB at depth 64|--bs=4k --rw=randwrite --iodepth=64 --size=2m
-64 KiB at depth 16|--bs=64k --rw=randwrite --iodepth=16 --size=8m
-1 MiB at depth 4|--bs=1m --rw=write --iodepth=4 --size=12m
-4 MiB at depth 2|--bs=4m --rw=write --iodepth=2 --size=16m
+64 KiB at depth 16|--bs=64k --rw=randwrite --iodepth=16 --size=2m
+1 MiB at depth 4|--bs=1m --rw=write --iodepth=4 --size=8m
+4 MiB at depth 2|--bs=4m --rw=write --iodepth=2 --size=8m
 mixed sizes at depth 32|--rw=randwrite --iodepth=32 --size=4m --bssplit=512/20:4k/40:12k/20:100k/20 --bs_unaligned=0
 four jobs on their own parts|--bs=4k --rw=randwrite --iodepth=8 --numjobs=4 --size=512k --offset_increment=16m
 EOJ
@@ -53,7 +53,7 @@ detach one
 attach crc --memory 64MiB --lanes 2 --crc
 disk=$(disk_of crc mem0)
 check "CRC32C on the wire" verified "$disk" --bssplit=4k/50:64k/50 --rw=randwrite \
-	--iodepth=16 --size=4m
+	--iodepth=16 --size=2m
 check_eq "and the device says so" "$(json '.device.features | index("crc32c") != null' \
 	"$DISAGGCTL" -j device show crc/mem0)" true
 detach crc

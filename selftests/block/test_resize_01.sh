@@ -23,7 +23,7 @@ add_cleanup "kill $monitor"
 wait_for 10 grep -q KERNEL "$WORK/events" || die "udevadm does not listen"
 
 fio --name=load --filename="$disk" --direct=1 --ioengine=io_uring --iodepth=8 --rw=randwrite \
-	--bs=4k --size=8m --loops=3 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --output-format=terse \
+	--bs=4k --size=8m --loops=2 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --output-format=terse \
 	--eta=never >"$WORK/fio.out" 2>&1 &
 load=$!
 wait_for 20 moving "$disk"
@@ -42,7 +42,7 @@ ktap_result $rc "what was written meanwhile is right"
 check_eq "the disk has its new size" "$(blockdev --getsize64 "$disk")" $((128 << 20))
 check_eq "disaggctl shows it" "$(json .device.size "$DISAGGCTL" -j device show n/mem0)" $((128 << 20))
 check "the new part can be used" verified "$disk" --bs=64k --rw=write --iodepth=8 \
-	--offset=112m --size=16m
+	--offset=112m --size=8m
 check "udev was told" wait_for 10 grep -q '^RESIZE=1' "$WORK/events"
 check_fails any "shrink|smaller|grow" "it cannot shrink" "$DISAGGCTL" node resize n mem0 64MiB
 "$DISAGGCTL" node delete n >/dev/null
