@@ -465,7 +465,7 @@ static void slow_reader(void)
 
 /* ---- a target that answers before it has read ---- */
 
-#define EARLY_LEN	(1 << 20)
+#define EARLY_LEN	(256 << 10)	/* one request, and more than its socket takes */
 
 /* Says OK to a WRITE although its payload is still on the way, and stays so. */
 static void *early_main(void *data)
