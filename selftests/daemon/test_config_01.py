@@ -49,6 +49,8 @@ def bad(folder):
             ("listen: []\n" + GOOD, 1, "list"),
             ("state-dir: /x\n", 1, "lacks the key 'resources'"),
             (GOOD + "colour: red\n", 3, "unknown key 'colour'"),
+            (GOOD + "---\n" + GOOD, 4, "second document"),
+            (GOOD + "...\n---\n[", 6, ""),
             (GOOD + "max-lanes: 65\n", 3, "1 to 64"),
             (GOOD + "max-lanes: many\n", 3, "1 to 64"),
             (GOOD + "max-lanes: -1\n", 3, "1 to 64"),

@@ -67,6 +67,10 @@ def wrong(folder):
         refused(E_NOT_FOUND, c.reserve, MIB, cls=9)
         refused(E_INVALID, c.reserve, MIB, node=b"x" * 32)
         refused(E_INVALID, c.reserve, MIB, host=b"\x1b[2J")
+        for op in (INVENTORY, RESERVE, RELEASE):
+            refused(E_PROTO, d.control().call, op, length=1)
+            refused(E_PROTO, d.control().call, op, flags=1)
+        refused(E_PROTO, d.control().call, RELEASE, offset=1)
         assert c.inventory() == before and c.leases() == {}
 
 
@@ -192,6 +196,19 @@ def many(folder):
         c = d.control()
         ids = {c.reserve(4096).lease for _ in range(300)}
         assert set(c.leases()) == ids
+
+
+@test
+def small_messages(folder):
+    """lists come in pieces as small as the client asked for."""
+    with Daemon(folder) as d:
+        c = Control(d.port, max_payload=2 * INFO.size + 1)
+        assert c.max_payload == 2 * INFO.size + 1
+        for _ in range(5):
+            c.reserve(MIB)
+        assert len(c.call(LEASES)) == 2 * INFO.size
+        assert len(c.leases()) == 5
+        refused(E_INVALID, Control, d.port, max_payload=INFO.size - 1)
 
 
 @test

@@ -199,9 +199,9 @@ class Grant:
 
 
 class Control(Connection):
-    def __init__(self, port, features=F_ALL):
+    def __init__(self, port, features=F_ALL, **fields):
         super().__init__(port)
-        self.hello(CONTROL, features=features)
+        self.hello(CONTROL, features=features, **fields)
 
     def reserve(self, size, cls=MEMORY, txid=None, id=b"", ttl=0, lease_ns=0, attrs=0,
                 node=b"n", device=b"d", host=b"test"):

@@ -178,6 +178,8 @@ static const char *lease_state(uint32_t state)
 		return "reserved";
 	case DISAGG_WIRE_LEASE_COMMITTED:
 		return "committed";
+	case DISAGG_WIRE_LEASE_ENDING:
+		return "ending";
 	default:
 		return "unknown";
 	}

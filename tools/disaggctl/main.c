@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "file.h"
 #include "cli.h"
 #include "output.h"
 
@@ -259,6 +260,7 @@ int main(int argc, char **argv)
 	int err;
 
 	(void)argc;
+	dsg_standard_fds();
 	setlocale(LC_CTYPE, "");
 	err = take_line(&cli, &line, argv + 1, &fault);
 	if (!err && line.help) {

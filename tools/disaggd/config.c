@@ -13,6 +13,7 @@
 #include "config.h"
 #include "wire.h"
 
+#define MAX_LEASES_DEFAULT	1024	/* each has a process */
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define MIB		(1ULL << 20)
 #define GIB		(1ULL << 30)
@@ -434,6 +435,7 @@ static struct config *config_new(void)
 	c->max_lanes = DISAGG_WIRE_MAX_LANES;
 	c->reserve_ttl_ns = 60 * DSG_NSEC_PER_SEC;
 	c->quota = (struct quota_config){ UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX };
+	c->quota.max_leases = MAX_LEASES_DEFAULT;
 	return c;
 }
 
@@ -473,6 +475,16 @@ struct config *config_load(const char *path)
 	}
 	ok = read_document(&r);
 	yaml_document_delete(&r.doc);
+	if (ok && yaml_parser_load(&parser, &r.doc)) {
+		yaml_node_t *second = yaml_document_get_root_node(&r.doc);
+
+		ok = !second || complain(&r, second, "a second document: only one is read");
+		yaml_document_delete(&r.doc);
+	} else if (ok) {
+		ok = false;
+		fprintf(stderr, "%s:%zu: %s\n", path, parser.problem_mark.line + 1,
+			parser.problem ? parser.problem : "not YAML");
+	}
 out_parser:
 	yaml_parser_delete(&parser);
 out_close:

@@ -18,7 +18,7 @@ static bool list_start(struct session *s, uint32_t len, unsigned int total,
 {
 	uint64_t offset = le64toh(s->frame.offset);
 
-	if (len || s->frame.length || s->frame.flags) {
+	if (len) {
 		session_reply(s, DISAGG_WIRE_E_PROTO, 0, 0);
 		return false;
 	}
@@ -28,8 +28,7 @@ static bool list_start(struct session *s, uint32_t len, unsigned int total,
 
 static void inventory(struct session *s, uint32_t len)
 {
-	const unsigned int most = DISAGG_WIRE_MAX_CONTROL /
-				  sizeof(struct disagg_wire_resource);
+	const size_t most = s->max_payload / sizeof(struct disagg_wire_resource);
 	struct disagg_wire_resource *out = session_payload(s);
 	unsigned int total = resources_count(), i, n = 0;
 
@@ -59,8 +58,7 @@ static void inventory(struct session *s, uint32_t len)
 
 static void leases(struct session *s, uint32_t len)
 {
-	const unsigned int most = DISAGG_WIRE_MAX_CONTROL /
-				  sizeof(struct disagg_wire_lease_info);
+	const size_t most = s->max_payload / sizeof(struct disagg_wire_lease_info);
 	struct disagg_wire_lease_info *out = session_payload(s);
 	unsigned int total = leases_count(), skip, n = 0;
 
@@ -179,7 +177,10 @@ void lease_done(struct lease *lease, uint8_t op, uint16_t status)
 
 void control_request(struct session *s, const void *payload, uint32_t len)
 {
-	if (s->frame.flags) {
+	bool list = s->frame.op == DISAGG_WIRE_OP_INVENTORY ||
+		    s->frame.op == DISAGG_WIRE_OP_LEASES;
+
+	if (s->frame.flags || s->frame.length || (s->frame.offset && !list)) {
 		session_reply(s, DISAGG_WIRE_E_PROTO, 0, 0);
 		return;
 	}

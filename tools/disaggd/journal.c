@@ -38,7 +38,7 @@ static const char schema[] =
 	"PRAGMA user_version = 1;";
 
 enum statement {
-	BUMP, INSERT, COMMIT, RENEW, RESIZE, END, LOAD, HAS_ID, HAS_TXID, STATEMENTS,
+	BUMP, INSERT, PRUNE, COMMIT, RENEW, RESIZE, END, LOAD, BY_ID, BY_TXID, STATEMENTS,
 };
 
 static const char *const sql[STATEMENTS] = {
@@ -47,6 +47,7 @@ static const char *const sql[STATEMENTS] = {
 	[INSERT] = "INSERT INTO lease (generation, id, txid, token, state, class, attrs,"
 		   " size, start, lease_ns, expires, resource, node, device, host)"
 		   " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[PRUNE] = "DELETE FROM lease WHERE state = 3 AND generation <= ?",
 	[COMMIT] = "UPDATE lease SET state = 2, expires = ?2"
 		   " WHERE generation = ?1 AND state = 1",
 	[RENEW] = "UPDATE lease SET expires = ?2 WHERE generation = ?1 AND state = 2",
@@ -56,8 +57,8 @@ static const char *const sql[STATEMENTS] = {
 	[LOAD] = "SELECT generation, id, txid, token, state, class, attrs, size, start,"
 		 " lease_ns, expires, resource, node, device, host FROM lease"
 		 " WHERE state < 3 ORDER BY generation",
-	[HAS_ID] = "SELECT 1 FROM lease WHERE id = ? AND state = 3",
-	[HAS_TXID] = "SELECT 1 FROM lease WHERE txid = ? AND state = 3",
+	[BY_ID] = "SELECT state FROM lease WHERE id = ?",
+	[BY_TXID] = "SELECT state FROM lease WHERE txid = ?",
 };
 
 static sqlite3 *db;
@@ -140,13 +141,6 @@ int journal_open(const char *dir)
 		if (sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT,
 				       &stmts[i], NULL) != SQLITE_OK)
 			err = db_error("prepare");
-	if (!err) {
-		snprintf(path, sizeof(path),
-			 "DELETE FROM lease WHERE state = 3 AND generation <="
-			 " (SELECT value FROM meta WHERE key = 'generation') - %d",
-			 ENDED_ROWS_KEPT);
-		err = run(path);
-	}
 	if (err)
 		goto err_close;
 	return 0;
@@ -250,6 +244,21 @@ static int bump_generation(uint64_t *generation)
 	return err;
 }
 
+/* Leases that ended long ago are forgotten, so that the journal has a largest size. */
+static int prune(uint64_t generation)
+{
+	sqlite3_stmt *s = stmts[PRUNE];
+	int err = 0;
+
+	if (generation <= ENDED_ROWS_KEPT)
+		return 0;
+	sqlite3_bind_int64(s, 1, (sqlite3_int64)(generation - ENDED_ROWS_KEPT));
+	if (sqlite3_step(s) != SQLITE_DONE)
+		err = db_error("forget old leases");
+	sqlite3_reset(s);
+	return err;
+}
+
 int journal_reserve(struct journal_row *row)
 {
 	sqlite3_stmt *s = stmts[INSERT];
@@ -259,6 +268,8 @@ int journal_reserve(struct journal_row *row)
 	if (err)
 		return err;
 	err = bump_generation(&row->generation);
+	if (!err)
+		err = prune(row->generation);
 	if (err)
 		goto err_rollback;
 	sqlite3_bind_int64(s, 1, (sqlite3_int64)row->generation);
@@ -320,22 +331,32 @@ int journal_end(uint64_t generation, const char *why)
 	return step_change(stmts[END], "end a lease");
 }
 
-static bool exists(enum statement which, const uint8_t uuid[DISAGG_WIRE_UUID_LEN])
+static enum journal_knows knows(enum statement which,
+				const uint8_t uuid[DISAGG_WIRE_UUID_LEN])
 {
-	bool yes;
+	enum journal_knows known = JOURNAL_KNOWS_NONE;
+	sqlite3_stmt *s = stmts[which];
+	int rc;
 
-	sqlite3_bind_blob(stmts[which], 1, uuid, DISAGG_WIRE_UUID_LEN, SQLITE_STATIC);
-	yes = sqlite3_step(stmts[which]) == SQLITE_ROW;
-	sqlite3_reset(stmts[which]);
-	return yes;
+	sqlite3_bind_blob(s, 1, uuid, DISAGG_WIRE_UUID_LEN, SQLITE_STATIC);
+	rc = sqlite3_step(s);
+	if (rc == SQLITE_ROW) {
+		known = sqlite3_column_int(s, 0) == JOURNAL_ENDED ? JOURNAL_KNOWS_ENDED :
+								    JOURNAL_KNOWS_OPEN;
+	} else if (rc != SQLITE_DONE) {
+		db_error("look up a lease");
+		known = JOURNAL_KNOWS_OPEN;
+	}
+	sqlite3_reset(s);
+	return known;
 }
 
-bool journal_has_ended(const uint8_t id[DISAGG_WIRE_UUID_LEN])
+enum journal_knows journal_knows_id(const uint8_t id[DISAGG_WIRE_UUID_LEN])
 {
-	return exists(HAS_ID, id);
+	return knows(BY_ID, id);
 }
 
-bool journal_txid_has_ended(const uint8_t txid[DISAGG_WIRE_UUID_LEN])
+enum journal_knows journal_knows_txid(const uint8_t txid[DISAGG_WIRE_UUID_LEN])
 {
-	return exists(HAS_TXID, txid);
+	return knows(BY_TXID, txid);
 }

@@ -56,8 +56,12 @@ int journal_renew(uint64_t generation, uint64_t expires_wall);
 int journal_resize(uint64_t generation, uint64_t size);
 int journal_end(uint64_t generation, const char *why);
 
-/* Whether a lease with this id, or this txid, has been and has ended. */
-bool journal_has_ended(const uint8_t id[DISAGG_WIRE_UUID_LEN]);
-bool journal_txid_has_ended(const uint8_t txid[DISAGG_WIRE_UUID_LEN]);
+/*
+ * What the journal knows of a lease with this id, or this txid: whether it has ended,
+ * still holds something (also when the journal can't be read), or never was.
+ */
+enum journal_knows { JOURNAL_KNOWS_NONE, JOURNAL_KNOWS_OPEN, JOURNAL_KNOWS_ENDED };
+enum journal_knows journal_knows_id(const uint8_t id[DISAGG_WIRE_UUID_LEN]);
+enum journal_knows journal_knows_txid(const uint8_t txid[DISAGG_WIRE_UUID_LEN]);
 
 #endif

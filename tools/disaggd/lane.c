@@ -85,6 +85,7 @@ static void *lane_thread(void *arg)
 		atomic_store(&lane->count->connected, 0);
 	}
 	hang_up(lane);
+	shutdown(lane->fd, SHUT_RDWR);	/* whoever still sends is told */
 	return NULL;
 }
 

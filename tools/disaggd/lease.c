@@ -88,13 +88,42 @@ uint16_t lease_find(const uint8_t id[DISAGG_WIRE_UUID_LEN], struct lease **lease
 		*lease = l;
 		return l->state == LEASE_ENDING ? DISAGG_WIRE_E_STALE : DISAGG_WIRE_OK;
 	}
-	return journal_has_ended(id) ? DISAGG_WIRE_E_STALE : DISAGG_WIRE_E_NOT_FOUND;
+	switch (journal_knows_id(id)) {
+	case JOURNAL_KNOWS_ENDED:
+		return DISAGG_WIRE_E_STALE;
+	case JOURNAL_KNOWS_OPEN:
+		return DISAGG_WIRE_E_BUSY;	/* kept aside: it is not gone */
+	default:
+		return DISAGG_WIRE_E_NOT_FOUND;
+	}
+}
+
+/* Does a lease on storage still fit what the configuration says today? */
+static bool still_fits(const struct journal_row *row, const struct resource *r)
+{
+	bool writes = !(row->attrs & DISAGG_WIRE_ATTR_READ_ONLY);
+	const char *why = NULL;
+
+	if (row->offset > r->capacity || row->size > r->capacity - row->offset)
+		why = "reaches beyond its end: is this the right device?";
+	else if ((row->offset | row->size) & (r->conf->block_size - 1))
+		why = "is not aligned to its block-size";
+	else if (r->conf->read_only && writes)
+		why = "may write to it: it can't be read-only";
+	for (struct lease *l = leases; l && !why; l = l->next)
+		if (l->resource == r && !r->conf->read_only &&
+		    l->offset < row->offset + row->size && row->offset < l->offset + l->size)
+			why = "shares its place with another: it must stay read-only";
+	if (why)
+		log_error("lease %llu on resource %s %s",
+			  (unsigned long long)row->generation, row->resource, why);
+	return !why;
 }
 
 static int load_row(const struct journal_row *row, void *ctx)
 {
 	struct resource *r = resource_find(row->resource);
-	uint64_t now = wall_now();
+	uint64_t now = wall_now(), available, largest;
 	struct lease *l;
 
 	(void)ctx;
@@ -107,11 +136,12 @@ static int load_row(const struct journal_row *row, void *ctx)
 			    (unsigned long long)row->generation, row->resource);
 		return 0;
 	}
-	if (row->class == DISAGG_WIRE_CLASS_STORAGE &&
-	    (row->offset > r->capacity || row->size > r->capacity - row->offset)) {
-		log_error("lease %llu reaches beyond the end of %s: is this the right device?",
-			  (unsigned long long)row->generation, row->resource);
+	if (row->class == DISAGG_WIRE_CLASS_STORAGE && !still_fits(row, r))
 		return -ERANGE;
+	if (row->class == DISAGG_WIRE_CLASS_MEMORY) {
+		resource_room(r, &available, &largest);
+		if (resource_footprint(r, row->size) > largest)
+			return journal_end(row->generation, "its resource has become too small");
 	}
 	l = calloc(1, sizeof(*l));
 	if (!l)
@@ -176,7 +206,10 @@ void leases_close(void)
 		free_lease(leases);
 }
 
-/* Within the quotas, if @more bytes and @leases more leases go to @host? */
+/*
+ * Within the quotas, if @more bytes and @leases more leases go to @host? Bytes are
+ * what is taken of a resource: whole huge pages.
+ */
 static bool quota_ok(const char *host, uint64_t more, uint64_t new_leases)
 {
 	uint64_t size = 0, n = 0;
@@ -184,7 +217,7 @@ static bool quota_ok(const char *host, uint64_t more, uint64_t new_leases)
 	for (struct lease *l = leases; l; l = l->next) {
 		if (strcmp(l->host, host))
 			continue;
-		size += l->held;
+		size += resource_footprint(l->resource, l->held);
 		n++;
 	}
 	return count + new_leases <= conf->quota.max_leases &&
@@ -275,19 +308,27 @@ uint16_t lease_reserve(const struct disagg_wire_reserve *req, struct lease **lea
 		*lease = l;
 		return repeat_reserve(l, req);
 	}
-	if (journal_txid_has_ended(req->txid))
+	switch (journal_knows_txid(req->txid)) {
+	case JOURNAL_KNOWS_ENDED:
 		return DISAGG_WIRE_E_STALE;
+	case JOURNAL_KNOWS_OPEN:
+		return DISAGG_WIRE_E_BUSY;
+	default:
+		break;
+	}
 	if (stopping)
 		return DISAGG_WIRE_E_BUSY;
 	if (!size || size > INT64_MAX)
 		return DISAGG_WIRE_E_INVALID;
 	if (size > conf->quota.max_lease_size || !quota_ok(req->host, size, 1))
-		return DISAGG_WIRE_E_NO_SPACE;
+		return DISAGG_WIRE_E_NO_SPACE;	/* before the resources are looked at */
 
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return DISAGG_WIRE_E_INTERNAL;
 	status = choose(req, &l->resource, &l->offset);
+	if (!status && !quota_ok(req->host, resource_footprint(l->resource, size), 1))
+		status = DISAGG_WIRE_E_NO_SPACE;
 	if (status)
 		goto err_free;
 	if (!ttl || ttl > conf->reserve_ttl_ns)
@@ -350,8 +391,8 @@ static int start_worker(struct lease *l, bool zero)
 		.attrs = l->attrs,
 		.block_size = r->block_size,
 		.prealloc = r->prealloc,
-		.direct = r->direct,
 		.zero = zero && !r->read_only,
+		.shared = r->read_only,
 	};
 
 	memcpy(setup.lease, l->id, sizeof(setup.lease));
@@ -409,8 +450,7 @@ static void let_go(struct lease *l)
 {
 	if (l->state == LEASE_STARTING)
 		lease_done(l, DISAGG_WIRE_OP_COMMIT, DISAGG_WIRE_E_STALE);
-	if (l->held > l->size)
-		lease_done(l, DISAGG_WIRE_OP_RESIZE, DISAGG_WIRE_E_STALE);
+	lease_done(l, DISAGG_WIRE_OP_RESIZE, DISAGG_WIRE_E_STALE);
 	l->state = LEASE_ENDING;
 	l->expires = 0;
 	if (l->worker)
@@ -438,7 +478,6 @@ uint16_t lease_renew(struct lease *l, uint64_t lease_ns)
 		lease_ns = INT64_MAX;
 	if (journal_renew(l->generation, wall_after(lease_ns)))
 		return DISAGG_WIRE_E_INTERNAL;
-	l->lease_ns = lease_ns;
 	l->expires = expiry_after(lease_ns);
 	return DISAGG_WIRE_OK;
 }
@@ -469,13 +508,15 @@ uint16_t lease_resize(struct lease *l, uint64_t size)
 	if (l->state != LEASE_COMMITTED || size < l->size ||
 	    size % l->resource->conf->block_size || size > INT64_MAX)
 		return DISAGG_WIRE_E_INVALID;
-	if (l->held > l->size)
+	if (l->held > l->size || (l->publishing && size != l->size))
 		return DISAGG_WIRE_E_BUSY;
 	if (size == l->size)
-		return DISAGG_WIRE_OK;
+		return l->publishing ? LEASE_LATER : DISAGG_WIRE_OK;
 	if (stopping)
 		return DISAGG_WIRE_E_BUSY;
-	if (size > conf->quota.max_lease_size || !quota_ok(l->host, size - l->size, 0) ||
+	if (size > conf->quota.max_lease_size ||
+	    !quota_ok(l->host, resource_footprint(l->resource, size) -
+		      resource_footprint(l->resource, l->size), 0) ||
 	    !room_to_grow(l, size))
 		return DISAGG_WIRE_E_NO_SPACE;
 	if (!l->worker && start_worker(l, false))
@@ -488,19 +529,33 @@ uint16_t lease_resize(struct lease *l, uint64_t size)
 
 void lease_worker_resized(struct lease *l, uint16_t status, uint64_t size)
 {
-	if (l->state != LEASE_COMMITTED || l->held != size)
+	if (l->state != LEASE_COMMITTED || l->held != size || l->publishing)
 		return;
-	/* The new part is zeroed by now; only then may a restart serve it. */
+	/*
+	 * The new part is zeroed by now; only then may a restart serve it, and only
+	 * what is in the journal may be reached by the lanes.
+	 */
 	if (!status && journal_resize(l->generation, size))
 		status = DISAGG_WIRE_E_INTERNAL;
 	if (status) {
 		l->held = l->size;
-	} else {
-		l->size = size;
-		log_info("lease %llu: now %llu bytes", (unsigned long long)l->generation,
-			 (unsigned long long)size);
+		lease_done(l, DISAGG_WIRE_OP_RESIZE, status);
+		return;
 	}
-	lease_done(l, DISAGG_WIRE_OP_RESIZE, status);
+	l->size = size;
+	log_info("lease %llu: now %llu bytes", (unsigned long long)l->generation,
+		 (unsigned long long)size);
+	l->publishing = true;
+	if (worker_publish(l->worker, size))
+		worker_stop(l->worker, true, STOP_GRACE_NS);
+}
+
+void lease_worker_published(struct lease *l)
+{
+	if (!l->publishing)
+		return;
+	l->publishing = false;
+	lease_done(l, DISAGG_WIRE_OP_RESIZE, DISAGG_WIRE_OK);
 }
 
 uint16_t lease_lane(struct lease *l, const struct worker_order *order, int fd)
@@ -514,9 +569,8 @@ uint16_t lease_lane(struct lease *l, const struct worker_order *order, int fd)
 
 void lease_worker_gone(struct lease *l)
 {
-	bool growing = l->held > l->size;
-
 	l->worker = NULL;
+	l->publishing = false;
 	if (l->state == LEASE_STARTING) {
 		l->state = LEASE_RESERVED;
 		lease_done(l, DISAGG_WIRE_OP_COMMIT, DISAGG_WIRE_E_INTERNAL);
@@ -529,13 +583,11 @@ void lease_worker_gone(struct lease *l)
 	}
 	if (l->state != LEASE_COMMITTED)
 		return;
-	if (growing) {
-		l->held = l->size;
-		lease_done(l, DISAGG_WIRE_OP_RESIZE, DISAGG_WIRE_E_INTERNAL);
-	}
+	l->held = l->size;
+	lease_done(l, DISAGG_WIRE_OP_RESIZE, DISAGG_WIRE_E_INTERNAL);
 	if (l->resource->conf->class != DISAGG_WIRE_CLASS_MEMORY)
 		return;		/* the next lane starts another */
-	if (journal_end(l->generation, "its worker died"))
+	if (journal_end(l->generation, stopping ? "the daemon stopped" : "its worker died"))
 		log_error("lease %llu: it ended, but the journal did not take it",
 			  (unsigned long long)l->generation);
 	if (!stopping)
@@ -579,7 +631,8 @@ void lease_info(const struct lease *l, struct disagg_wire_lease_info *info)
 	info->written_bytes = htole64(written);
 	info->class = htole32(l->resource->conf->class);
 	info->state = htole32(l->state == LEASE_COMMITTED ? DISAGG_WIRE_LEASE_COMMITTED :
-							    DISAGG_WIRE_LEASE_RESERVED);
+			      l->state == LEASE_ENDING ? DISAGG_WIRE_LEASE_ENDING :
+							 DISAGG_WIRE_LEASE_RESERVED);
 	info->lanes = htole32(lanes);
 	memcpy(info->resource, l->resource->conf->id, sizeof(info->resource));
 	memcpy(info->node, l->node, sizeof(info->node));

@@ -29,6 +29,7 @@ enum lease_state {
  * struct lease - one lease
  * @held: bytes that are taken from the resource; above @size while it is growing
  * @offset: start of the extent (storage)
+ * @publishing: its worker has yet to let the lanes use what RESIZE added
  * @expires: monotonic ns, 0: never
  * @worker: its worker, NULL if there is none now
  * @read_bytes, @written_bytes: traffic of workers that are gone
@@ -49,6 +50,7 @@ struct lease {
 	uint64_t offset;
 	uint64_t lease_ns;
 	uint64_t expires;
+	bool publishing;
 	uint64_t read_bytes;
 	uint64_t written_bytes;
 	char node[DISAGG_WIRE_NAME_LEN];
@@ -66,7 +68,7 @@ void leases_close(void);
 struct lease *lease_first(void);
 struct lease *lease_next(const struct lease *lease);
 unsigned int leases_count(void);
-/* The lease @id in *@lease, or DISAGG_WIRE_E_STALE or _E_NOT_FOUND. */
+/* The lease @id in *@lease, or DISAGG_WIRE_E_STALE, _E_NOT_FOUND, or _E_BUSY: kept aside. */
 uint16_t lease_find(const uint8_t id[DISAGG_WIRE_UUID_LEN], struct lease **lease);
 
 uint16_t lease_reserve(const struct disagg_wire_reserve *reserve, struct lease **lease);
@@ -87,6 +89,7 @@ uint64_t leases_check(uint64_t now);
 /* From worker.c. */
 void lease_worker_ready(struct lease *lease, uint16_t status);
 void lease_worker_resized(struct lease *lease, uint16_t status, uint64_t size);
+void lease_worker_published(struct lease *lease);
 void lease_worker_gone(struct lease *lease);
 
 /*

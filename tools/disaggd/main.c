@@ -17,6 +17,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "config.h"
+#include "file.h"
 #include "journal.h"
 #include "lease.h"
 #include "listen.h"
@@ -74,10 +75,18 @@ static int state_lock(const char *dir)
 {
 	uint64_t deadline = dsg_deadline(LOCK_WAIT_NS);
 	char path[1100];
+	struct stat st;
 	int fd;
 
 	if (mkdir(dir, 0700) && errno != EEXIST)
 		goto err;
+	if (stat(dir, &st))
+		goto err;
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || st.st_mode & (S_IWGRP | S_IWOTH)) {
+		log_error("%s: it must be a folder that only its owner, who runs disaggd, may write to",
+			  dir);
+		return -EPERM;
+	}
 	snprintf(path, sizeof(path), "%s/lock", dir);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
@@ -113,7 +122,7 @@ static void notify(const char *state)
 		   leases_count());
 }
 
-static void serve_until(bool (*done)(void), uint64_t deadline)
+static int serve_until(bool (*done)(void), uint64_t deadline)
 {
 	unsigned int told = UINT32_MAX;
 
@@ -133,9 +142,10 @@ static void serve_until(bool (*done)(void), uint64_t deadline)
 		err = loop_turn(next);
 		if (err) {
 			log_error("event loop: %s", strerror(-err));
-			return;
+			return err;
 		}
 	}
+	return 0;
 }
 
 static bool asked_to_stop(void)
@@ -155,6 +165,7 @@ static int run(const struct config *config)
 	umask(0077);
 	raise_file_limit();
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL);	/* ignored, workers would leave nothing to wait for */
 	lock = state_lock(config->state_dir);
 	if (lock < 0)
 		return lock;
@@ -179,14 +190,13 @@ static int run(const struct config *config)
 		goto out_listeners;
 
 	notify("READY=1\n");
-	serve_until(asked_to_stop, DSG_NO_DEADLINE);
+	err = serve_until(asked_to_stop, DSG_NO_DEADLINE);
 
 	log_info("stopping");
 	notify("STOPPING=1\n");
 	listeners_close();
 	leases_stop(STOP_GRACE_NS);
 	serve_until(all_quiet, dsg_deadline(STOP_GRACE_NS + DSG_NSEC_PER_SEC));
-	err = 0;
 
 out_listeners:
 	listeners_close();
@@ -232,6 +242,7 @@ int main(int argc, char **argv)
 	bool check = false;
 	int c, err;
 
+	dsg_standard_fds();
 	if (argc >= 2 && !strcmp(argv[1], "--worker")) {
 		log_open("disaggd-worker");
 		return serve_main();

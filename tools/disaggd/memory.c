@@ -66,6 +66,8 @@ static uint16_t memory_open(struct serve *s)
 	unsigned int flags = MFD_CLOEXEC;
 	uint64_t span = round_up(s->setup.max_size, page_of(s));
 
+	if (s->setup.size > s->setup.max_size)
+		return DISAGG_WIRE_E_NO_SPACE;
 	if (s->setup.hugepage)
 		flags |= MFD_HUGETLB | (s->setup.hugepage == 1ULL << 30 ?
 					(unsigned int)MFD_HUGE_1GB :

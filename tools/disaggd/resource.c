@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -57,10 +58,28 @@ static int size_device(struct resource *r)
 	return 0;
 }
 
+/* One medium, one resource, whatever its names are; and one daemon. */
+static int claim(struct resource *r, const struct stat *st)
+{
+	for (const struct resource *other = resources; other < r; other++) {
+		struct stat o;
+
+		if (other->fd < 0 || fstat(other->fd, &o))
+			continue;
+		if (S_ISBLK(st->st_mode) ? S_ISBLK(o.st_mode) && o.st_rdev == st->st_rdev :
+					   o.st_dev == st->st_dev && o.st_ino == st->st_ino)
+			return fail(r->conf, 0, "another resource has the same file or device");
+	}
+	if (S_ISREG(st->st_mode) &&
+	    flock(r->fd, (r->conf->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB))
+		return fail(r->conf, errno, "another program has locked it");
+	return 0;
+}
+
 static int open_storage(struct resource *r)
 {
 	const struct resource_config *conf = r->conf;
-	int flags = O_CLOEXEC | O_NOFOLLOW | (conf->read_only ? O_RDONLY : O_RDWR);
+	int flags = O_CLOEXEC | (conf->read_only ? O_RDONLY : O_RDWR);
 	const char *base = strrchr(conf->path, '/') + 1;
 	struct stat st;
 	int err;
@@ -82,6 +101,9 @@ static int open_storage(struct resource *r)
 			    "cannot open");
 	if (fstat(r->fd, &st))
 		return fail(conf, errno, "cannot stat");
+	err = claim(r, &st);
+	if (err)
+		return err;
 	if (S_ISBLK(st.st_mode))
 		err = size_device(r);
 	else if (S_ISREG(st.st_mode))

@@ -96,9 +96,11 @@ static int take_orders(void)
 			break;
 		case WORKER_RESIZE:
 			status = serve.medium->resize(&serve, order.size);
-			if (status == DISAGG_WIRE_OK)
-				atomic_store(&serve.size, order.size);
 			report(WORKER_RESIZED, status, order.size);
+			break;
+		case WORKER_PUBLISH:
+			atomic_store(&serve.size, order.size);
+			report(WORKER_PUBLISHED, DISAGG_WIRE_OK, order.size);
 			break;
 		case WORKER_STOP:
 			stop(order.abrupt ? SHUT_RDWR : SHUT_RD);

@@ -24,6 +24,8 @@
 #define SEND_TIMEOUT_NS		(5 * DSG_NSEC_PER_SEC)
 #define HELLO_MAX		64U	/* connections that have not said who they are */
 #define SESSIONS_MAX		512U	/* connections in all */
+#define WAITING_MAX		8U	/* of them, for one and the same lease */
+#define CONTROL_ENTRY_MAX	sizeof(struct disagg_wire_lease_info)	/* the largest */
 
 static struct session *sessions;
 static unsigned int session_count, hello_count;
@@ -53,6 +55,7 @@ static void set_state(struct session *s, enum session_state state, uint64_t time
 	if (s->state == SESSION_HELLO && state != SESSION_HELLO)
 		hello_count--;
 	s->state = state;
+	s->since = dsg_now_ns();
 	s->deadline = timeout ? dsg_deadline(timeout) : DSG_NO_DEADLINE;
 }
 
@@ -141,7 +144,6 @@ static void welcome_control(struct session *s, const struct disagg_wire_hello *h
 	struct disagg_wire_welcome w = {
 		.magic = htole32(DISAGG_WIRE_MAGIC_WELCOME),
 		.version = htole16(DISAGG_WIRE_VERSION),
-		.max_payload = htole32(DISAGG_WIRE_MAX_CONTROL),
 		.depth = htole32(1),
 	};
 
@@ -152,10 +154,16 @@ static void welcome_control(struct session *s, const struct disagg_wire_hello *h
 		       "a control connection names no lease, lane or proof");
 		return;
 	}
+	s->max_payload = le32toh(hello->max_payload);
+	if (s->max_payload > DISAGG_WIRE_MAX_CONTROL)
+		s->max_payload = DISAGG_WIRE_MAX_CONTROL;
+	if (s->max_payload < CONTROL_ENTRY_MAX) {
+		refuse(s, DISAGG_WIRE_E_INVALID, "max_payload is below one entry of a list");
+		return;
+	}
 	s->features = le64toh(hello->features) & DISAGG_WIRE_F_CRC32C;
 	w.features = htole64(s->features);
-	if (le32toh(hello->max_payload) < DISAGG_WIRE_MAX_CONTROL)
-		w.max_payload = hello->max_payload;
+	w.max_payload = htole32(s->max_payload);
 	queue(s, &w, sizeof(w));
 	set_state(s, SESSION_REPLY, SEND_TIMEOUT_NS);
 	flush(s);
@@ -273,6 +281,14 @@ void session_reply(struct session *s, uint16_t status, uint32_t len, uint32_t to
 
 void session_wait(struct session *s, struct lease *lease)
 {
+	unsigned int waiting = 0;
+
+	for (const struct session *other = sessions; other; other = other->next)
+		waiting += other->state == SESSION_WAIT && other->lease == lease;
+	if (waiting >= WAITING_MAX) {
+		session_reply(s, DISAGG_WIRE_E_BUSY, 0, 0);
+		return;
+	}
 	s->lease = lease;
 	set_state(s, SESSION_WAIT, 0);	/* the lease's own waits are bounded */
 	loop_change(&s->source, wanted_events(s));
@@ -365,19 +381,20 @@ static void on_session(struct source *source, uint32_t events)
 		receive(s);
 }
 
-/* The one that has been silent for longest makes room for the new one. */
-static void drop_oldest(bool hello_only)
+/* The one that has been silent for longest makes room for the new one, if any can. */
+static bool drop_oldest(bool hello_only)
 {
 	struct session *oldest = NULL;
 
 	for (struct session *s = sessions; s; s = s->next) {
 		if (hello_only ? s->state != SESSION_HELLO : s->state == SESSION_WAIT)
 			continue;
-		if (!oldest || s->deadline < oldest->deadline)
+		if (!oldest || s->since < oldest->since)
 			oldest = s;
 	}
 	if (oldest)
 		session_close(oldest);
+	return oldest;
 }
 
 void session_start(int fd, const struct config *config)
@@ -395,8 +412,10 @@ void session_start(int fd, const struct config *config)
 	conf = config;
 	if (hello_count >= HELLO_MAX)
 		drop_oldest(true);
-	else if (session_count >= SESSIONS_MAX)
-		drop_oldest(false);
+	if (session_count >= SESSIONS_MAX && !drop_oldest(false)) {
+		close(fd);
+		return;
+	}
 	s = calloc(1, sizeof(*s));
 	if (!s || dsg_random(s->nonce, sizeof(s->nonce)))
 		goto err_close;
@@ -411,6 +430,7 @@ void session_start(int fd, const struct config *config)
 	session_count++;
 	hello_count++;
 	s->state = SESSION_HELLO;
+	s->since = dsg_now_ns();
 	s->deadline = dsg_deadline(HELLO_TIMEOUT_NS);
 	memcpy(greeting.nonce, s->nonce, sizeof(greeting.nonce));
 	queue(s, &greeting, sizeof(greeting));

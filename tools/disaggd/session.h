@@ -22,6 +22,7 @@ enum session_state {
 
 /**
  * struct session - one connection
+ * @since: monotonic ns; when its state began
  * @deadline: monotonic ns; what is awaited must have come by then
  * @in: bytes received of what is awaited, @in_have of them
  * @out: bytes to send, [@out_at, @out_len)
@@ -33,8 +34,10 @@ struct session {
 	struct session **link;
 	struct source source;
 	enum session_state state;
+	uint64_t since;
 	uint64_t deadline;
 	uint64_t features;
+	uint32_t max_payload;
 	uint8_t nonce[DISAGG_WIRE_KEY_LEN];
 	struct disagg_wire_frame frame;
 	struct lease *lease;

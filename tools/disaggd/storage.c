@@ -38,33 +38,24 @@ static int write_zeroes(int fd, uint64_t offset, uint64_t len)
 	return err;
 }
 
-int storage_zero(int fd, uint64_t offset, uint64_t len, bool keep)
+int storage_zero(int fd, uint64_t offset, uint64_t len)
 {
-	/* The cheapest that the file system or device can do comes first. */
-	static const int modes[2][2] = {
-		{ FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		  FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE },
-		{ FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 0 },
-	};
+	int rc;
 
-	for (int i = 0; i < 2 && modes[keep][i]; i++) {
-		int rc;
-
-		do {
-			rc = fallocate(fd, modes[keep][i], (off_t)offset, (off_t)len);
-		} while (rc && errno == EINTR);
-		if (!rc)
-			return 0;
-		if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL &&
-		    errno != ENODEV)
-			return -errno;
-	}
+	do {
+		rc = fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+			       (off_t)len);
+	} while (rc && errno == EINTR);
+	if (!rc)
+		return 0;
+	if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL && errno != ENODEV)
+		return -errno;
 	return write_zeroes(fd, offset, len);
 }
 
 static uint16_t zero_now(struct serve *s, uint64_t offset, uint64_t len)
 {
-	int err = storage_zero(s->fd, s->setup.offset + offset, len, true);
+	int err = storage_zero(s->fd, s->setup.offset + offset, len);
 
 	if (!err && fdatasync(s->fd))
 		err = -errno;
@@ -77,16 +68,7 @@ static uint16_t zero_now(struct serve *s, uint64_t offset, uint64_t len)
 
 static uint16_t storage_open(struct serve *s)
 {
-	int flags = O_CLOEXEC | O_NOFOLLOW;
-
-	flags |= s->setup.attrs & DISAGG_WIRE_ATTR_READ_ONLY ? O_RDONLY : O_RDWR;
-	if (s->setup.direct)
-		flags |= O_DIRECT;
-	s->fd = open(s->setup.path, flags);
-	if (s->fd < 0) {
-		log_error("storage: %s: %s", s->setup.path, strerror(errno));
-		return DISAGG_WIRE_E_IO;
-	}
+	s->fd = WORKER_FD_MEDIUM;
 	return s->setup.zero ? zero_now(s, 0, s->setup.size) : DISAGG_WIRE_OK;
 }
 
@@ -94,7 +76,7 @@ static uint16_t storage_resize(struct serve *s, uint64_t size)
 {
 	uint64_t old = atomic_load(&s->size);
 
-	if (s->setup.attrs & DISAGG_WIRE_ATTR_READ_ONLY || size <= old)
+	if (s->setup.shared || size <= old)
 		return DISAGG_WIRE_OK;
 	return zero_now(s, old, size - old);
 }

@@ -196,19 +196,34 @@ static int finish_zero(struct storage_lane *s, struct slot *slot, int res)
 	/* A discard is a hint. Zeroes are a promise, kept the slow way. */
 	if (rq->op == DISAGG_WIRE_OP_DISCARD)
 		return 0;
-	return storage_zero(serve->fd, serve->setup.offset + rq->offset, rq->length, true);
+	return storage_zero(serve->fd, serve->setup.offset + rq->offset, rq->length);
+}
+
+/* FUA of what was zeroed. */
+static void start_sync(struct storage_lane *s, struct slot *slot)
+{
+	struct io_uring_sqe *sqe = get_sqe(s, slot);
+
+	io_uring_prep_fsync(sqe, s->lane->serve->fd, IORING_FSYNC_DATASYNC);
+	io_uring_sqe_set_data(sqe, slot);
+	slot->state = SLOT_SYNC;
 }
 
 static void finish_io(struct storage_lane *s, struct slot *slot, int res)
 {
 	struct request *rq = &slot->rq;
+	bool again = res == -EINTR || res == -EAGAIN;
 
-	if (slot->state == SLOT_IO && (rq->op == DISAGG_WIRE_OP_READ ||
-				       rq->op == DISAGG_WIRE_OP_WRITE)) {
-		if (res == -EINTR || res == -EAGAIN) {
-			start_io(s, slot);
+	if (slot->state == SLOT_SYNC) {
+		if (again) {
+			start_sync(s, slot);
 			return;
 		}
+	} else if (again && (rq->op == DISAGG_WIRE_OP_READ || rq->op == DISAGG_WIRE_OP_WRITE ||
+			     rq->op == DISAGG_WIRE_OP_FLUSH)) {
+		start_io(s, slot);
+		return;
+	} else if (rq->op == DISAGG_WIRE_OP_READ || rq->op == DISAGG_WIRE_OP_WRITE) {
 		if (res > 0) {
 			slot->done += (uint32_t)res;
 			if (slot->done < rq->length) {
@@ -222,15 +237,10 @@ static void finish_io(struct storage_lane *s, struct slot *slot, int res)
 			lane_count(s->lane, rq->length, 0);
 		else if (res > 0)
 			lane_count(s->lane, 0, rq->length);
-	} else if (slot->state == SLOT_IO && rq->op != DISAGG_WIRE_OP_FLUSH) {
+	} else if (rq->op != DISAGG_WIRE_OP_FLUSH) {
 		res = finish_zero(s, slot, res);
 		if (!res && rq->flags & DISAGG_WIRE_FLAG_FUA) {
-			struct io_uring_sqe *sqe = get_sqe(s, slot);
-
-			io_uring_prep_fsync(sqe, s->lane->serve->fd,
-					    IORING_FSYNC_DATASYNC);
-			io_uring_sqe_set_data(sqe, slot);
-			slot->state = SLOT_SYNC;
+			start_sync(s, slot);
 			return;
 		}
 	}
@@ -495,7 +505,8 @@ void storage_lane_run(struct lane *lane)
 		if (s->closing && s->receiving && !s->busy)
 			shutdown(lane->fd, SHUT_RD);
 		err = io_uring_submit_and_wait(&s->ring, 1);
-		if (err < 0 && err != -EINTR)
+		/* Short of memory, or of room for completions: those that are there go first. */
+		if (err < 0 && err != -EINTR && err != -EAGAIN && err != -EBUSY)
 			abort();	/* buffers are in flight: nothing is safe */
 		reap(s);
 	}

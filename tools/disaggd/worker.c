@@ -28,13 +28,27 @@ void worker_set_lock(int fd)
 	lock_fd = fd;
 }
 
+/* The unit protects the parent; what holds the memory is to go before the rest. */
+static void forget_oom_score(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, "0", 1) < 0)
+		log_warning("oom_score_adj: %s", strerror(errno));
+	close(fd);
+}
+
 /*
  * In the child: nothing of the parent's memory survives the exec, and nothing of
  * its files but what is named here, so a worker that goes wrong knows no other
  * lease's token.
  */
-static void become_worker(pid_t parent, int orders, int shared, const char *resource)
+static void become_worker(pid_t parent, int orders, int shared, int medium,
+			  const char *resource)
 {
+	int last = medium < 0 ? WORKER_FD_LOCK : WORKER_FD_MEDIUM;
 	char title[64];
 	char *argv[] = { "disaggd", "--worker", title, NULL };
 	sigset_t none;
@@ -44,13 +58,17 @@ static void become_worker(pid_t parent, int orders, int shared, const char *reso
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
+	forget_oom_score();
 	/* Out of the way of the numbers they are to have. */
 	orders = fcntl(orders, F_DUPFD, 10);
 	shared = fcntl(shared, F_DUPFD, 10);
 	lock_fd = fcntl(lock_fd, F_DUPFD, 10);
+	if (medium >= 0)
+		medium = fcntl(medium, F_DUPFD, 10);
 	if (dup2(orders, WORKER_FD_ORDERS) < 0 || dup2(shared, WORKER_FD_SHARED) < 0 ||
 	    dup2(lock_fd, WORKER_FD_LOCK) < 0 ||
-	    close_range(WORKER_FD_LOCK + 1, ~0U, 0))
+	    (last == WORKER_FD_MEDIUM && dup2(medium, WORKER_FD_MEDIUM) < 0) ||
+	    close_range((unsigned int)last + 1, ~0U, 0))
 		_exit(1);
 	snprintf(title, sizeof(title), "%s", resource);
 	execve("/proc/self/exe", argv, environ);
@@ -91,10 +109,11 @@ static void on_report(struct source *source, uint32_t events)
 		return;
 	}
 	if (report.type == WORKER_READY) {
-		w->ready = report.status == DISAGG_WIRE_OK;
 		lease_worker_ready(w->lease, (uint16_t)report.status);
 	} else if (report.type == WORKER_RESIZED) {
 		lease_worker_resized(w->lease, (uint16_t)report.status, report.size);
+	} else if (report.type == WORKER_PUBLISHED) {
+		lease_worker_published(w->lease);
 	}
 }
 
@@ -108,8 +127,13 @@ static void on_exit_source(struct source *source, uint32_t events)
 	bool clean;
 
 	(void)events;
-	if (waitid(P_PIDFD, (id_t)source->fd, &info, WEXITED | WNOHANG) || !info.si_pid)
+	if (waitid(P_PIDFD, (id_t)source->fd, &info, WEXITED | WNOHANG)) {
+		if (errno == EINTR)
+			return;
+		info.si_status = -1;	/* somebody else has buried it */
+	} else if (!info.si_pid) {
 		return;
+	}
 	clean = info.si_code == CLD_EXITED && info.si_status == 0;
 	if (!clean && !w->kill_at)
 		log_warning("worker %d of lease %llu on %s %s %d", (int)w->pid,
@@ -153,7 +177,7 @@ struct worker *worker_start(struct lease *lease, const struct worker_setup *setu
 	if (w->pid < 0)
 		goto err_free;
 	if (!w->pid)
-		become_worker(parent, pair[1], shared, setup->resource);
+		become_worker(parent, pair[1], shared, lease->resource->fd, setup->resource);
 	pidfd = pidfd_open(w->pid, 0);
 	if (pidfd < 0)
 		goto err_kill;
@@ -224,6 +248,13 @@ int worker_lane(struct worker *w, const struct worker_order *order, int fd)
 int worker_resize(struct worker *w, uint64_t size)
 {
 	struct worker_order order = { .type = WORKER_RESIZE, .size = size };
+
+	return send_order(w, &order, -1);
+}
+
+int worker_publish(struct worker *w, uint64_t size)
+{
+	struct worker_order order = { .type = WORKER_PUBLISH, .size = size };
 
 	return send_order(w, &order, -1);
 }

@@ -19,6 +19,7 @@
 #define WORKER_FD_ORDERS	3	/* SOCK_SEQPACKET to the parent */
 #define WORKER_FD_SHARED	4	/* memfd with struct worker_shared */
 #define WORKER_FD_LOCK		5	/* keeps a new parent out until it is gone */
+#define WORKER_FD_MEDIUM	6	/* storage: the parent's own, so that it is the same */
 
 /* The first message to a worker: what it serves. */
 struct worker_setup {
@@ -32,15 +33,16 @@ struct worker_setup {
 	uint32_t attrs;
 	uint32_t block_size;
 	bool prealloc;
-	bool direct;
 	bool zero;		/* storage: zero the extent before serving it */
+	bool shared;		/* storage: nobody writes to it, many may read */
 	char resource[DISAGG_WIRE_NAME_LEN];
 	char path[1024];
 };
 
 enum worker_order_type {
 	WORKER_LANE = 1,	/* with the lane's socket */
-	WORKER_RESIZE,
+	WORKER_RESIZE,		/* make room, with zeroes; lanes don't see it yet */
+	WORKER_PUBLISH,		/* it is in the journal: lanes may use it */
 	WORKER_STOP,		/* exit; answer what has arrived, unless abrupt */
 };
 
@@ -57,6 +59,7 @@ struct worker_order {
 enum worker_report_type {
 	WORKER_READY = 1,
 	WORKER_RESIZED,
+	WORKER_PUBLISHED,
 };
 
 struct worker_report {
@@ -94,7 +97,6 @@ struct worker {
 	struct source exit;
 	struct source reports;
 	struct worker_shared *shared;
-	bool ready;
 	uint64_t kill_at;
 };
 
@@ -103,6 +105,7 @@ struct worker *worker_start(struct lease *lease, const struct worker_setup *setu
 /* Pass on the lane @fd, which stays the caller's; 0 or -errno. */
 int worker_lane(struct worker *worker, const struct worker_order *order, int fd);
 int worker_resize(struct worker *worker, uint64_t size);
+int worker_publish(struct worker *worker, uint64_t size);
 /* Ask it to exit within @grace_ns, then SIGKILL. */
 void worker_stop(struct worker *worker, bool abrupt, uint64_t grace_ns);
 /* SIGKILL what has outlived its grace. */

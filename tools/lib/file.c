@@ -38,6 +38,17 @@ const char *dsg_rundir(void)
 	return folder("DISAGG_RUNDIR", "/run/disagg");
 }
 
+void dsg_standard_fds(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 static int make_folders(char *path, mode_t mode)
 {
 	for (char *p = path + 1; *p; p++) {

@@ -17,6 +17,9 @@ const char *dsg_confdir(void);
 const char *dsg_statedir(void);
 const char *dsg_rundir(void);
 
+/* Call first: what is opened later must not become standard output or error. */
+void dsg_standard_fds(void);
+
 /*
  * Replace @path by @len bytes of @data, all or nothing and durable (written
  * beside it, synced, renamed, folder synced). Makes missing folders, with

@@ -55,7 +55,9 @@ static int reserve_lease(struct dsg_session *session, const char *node,
 	dev->step = DSG_LEASE_RESERVED;
 	explicit_bzero(grant.token, sizeof(grant.token));
 	if (!uuid_is_set(grant.lease) || le64toh(grant.size) != dev->size ||
-	    !dev->max_lanes || !dsg_string_ok(grant.resource, sizeof(grant.resource)))
+	    !dev->max_lanes || !dsg_string_ok(grant.resource, sizeof(grant.resource)) ||
+	    !dsg_name_ok(grant.resource) ||
+	    (dev->resource[0] && strcmp(dev->resource, grant.resource)))
 		return bad_grant(dev, fault);
 	memcpy(dev->resource, grant.resource, sizeof(dev->resource));
 	return 0;

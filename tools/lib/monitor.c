@@ -24,7 +24,6 @@ struct monitor {
 	void *arg;
 	struct dsg_event event;	/* large, so not on the stack */
 	int verdict;		/* what cb returned */
-	bool rejoin;
 };
 
 static int emit(struct monitor *m)
@@ -32,6 +31,40 @@ static int emit(struct monitor *m)
 	if (!m->verdict)
 		m->verdict = m->cb(&m->event, m->arg);
 	return m->verdict ? NL_STOP : NL_OK;
+}
+
+static int join_group(struct nl_sock *sock, const char *family, const char *group)
+{
+	struct nl_sock *ask = nl_socket_alloc();
+	int id = -NLE_NOMEM;
+
+	if (!ask)
+		return id;
+	id = genl_connect(ask);
+	if (!id)
+		id = genl_ctrl_resolve_grp(ask, family, group);
+	nl_socket_free(ask);
+	return id < 0 ? id : nl_socket_add_membership(sock, id);
+}
+
+/* Join the events of disagg, if it is there. */
+static void join_disagg(struct monitor *m)
+{
+	struct nl_sock *ask;
+
+	if (access("/sys/module/disagg", F_OK))
+		return;
+	ask = nl_socket_alloc();
+	if (!ask)
+		return;
+	if (!genl_connect(ask)) {
+		int family = genl_ctrl_resolve(ask, DISAGG_FAMILY_NAME);
+
+		if (family > 0 &&
+		    !join_group(m->sock, DISAGG_FAMILY_NAME, DISAGG_MCGRP_EVENTS))
+			m->family = family;
+	}
+	nl_socket_free(ask);
 }
 
 static int on_controller(struct monitor *m, struct nlmsghdr *nlh)
@@ -43,7 +76,7 @@ static int on_controller(struct monitor *m, struct nlmsghdr *nlh)
 	    strcmp(nla_get_string(tb[CTRL_ATTR_FAMILY_NAME]), DISAGG_FAMILY_NAME))
 		return NL_OK;
 	if (genl->cmd == CTRL_CMD_NEWFAMILY) {
-		m->rejoin = true;
+		join_disagg(m);		/* who is told that it is there can rely on it */
 		m->event.kind = DSG_EVENT_LOADED;
 		return emit(m);
 	}
@@ -85,41 +118,6 @@ static int on_message(struct nl_msg *msg, void *arg)
 	}
 }
 
-static int join_group(struct nl_sock *sock, const char *family, const char *group)
-{
-	struct nl_sock *ask = nl_socket_alloc();
-	int id = -NLE_NOMEM;
-
-	if (!ask)
-		return id;
-	id = genl_connect(ask);
-	if (!id)
-		id = genl_ctrl_resolve_grp(ask, family, group);
-	nl_socket_free(ask);
-	return id < 0 ? id : nl_socket_add_membership(sock, id);
-}
-
-/* Join the events of disagg, if it is there. */
-static void join_disagg(struct monitor *m)
-{
-	struct nl_sock *ask;
-
-	m->rejoin = false;
-	if (access("/sys/module/disagg", F_OK))
-		return;
-	ask = nl_socket_alloc();
-	if (!ask)
-		return;
-	if (!genl_connect(ask)) {
-		int family = genl_ctrl_resolve(ask, DISAGG_FAMILY_NAME);
-
-		if (family > 0 &&
-		    !join_group(m->sock, DISAGG_FAMILY_NAME, DISAGG_MCGRP_EVENTS))
-			m->family = family;
-	}
-	nl_socket_free(ask);
-}
-
 static int wait_events(struct monitor *m, int stop, struct dsg_fault *fault)
 {
 	struct pollfd fds[] = {
@@ -130,8 +128,6 @@ static int wait_events(struct monitor *m, int stop, struct dsg_fault *fault)
 	while (!m->verdict) {
 		int err;
 
-		if (m->rejoin)
-			join_disagg(m);
 		if (poll(fds, 2, -1) < 0) {
 			if (errno == EINTR)
 				continue;

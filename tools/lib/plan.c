@@ -9,7 +9,7 @@
 
 /* Bounds of the search; beyond them the answer is good, but not the best. */
 #define EXACT_TARGETS	12	/* all subsets of so many targets are tried */
-#define STEPS_MAX	20000	/* placements tried for one subset */
+#define STEPS_MAX	200000	/* placements tried in all */
 
 struct slot {
 	const struct dsg_plan_resource *res;
@@ -116,7 +116,6 @@ static void reset_slots(struct search *s)
 		s->slots[j].largest = s->slots[j].res->largest;
 		s->slots[j].used = false;
 	}
-	s->steps = 0;
 }
 
 /* Try the targets of @mask; keep the outcome if it beats the best so far. */

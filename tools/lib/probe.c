@@ -36,7 +36,7 @@ static bool resource_ok(const struct disagg_wire_resource *res)
 {
 	uint32_t block = le32toh(res->block_size);
 
-	return dsg_string_ok(res->id, sizeof(res->id)) && res->id[0] &&
+	return dsg_string_ok(res->id, sizeof(res->id)) && dsg_name_ok(res->id) &&
 	       dsg_string_ok(res->model, sizeof(res->model)) &&
 	       le64toh(res->available) <= le64toh(res->capacity) &&
 	       le64toh(res->largest) <= le64toh(res->available) &&

@@ -201,7 +201,7 @@ int dsg_release_leases(struct dsg_record *record, uint64_t wait_ns, struct dsg_f
 	struct dsg_fault *faults = calloc(record->count + 1, sizeof(*faults));
 	struct round *round = calloc(1, sizeof(*round));
 	pthread_condattr_t attr;
-	int err = 0;
+	int err;
 
 	if (!faults || !round) {
 		free(faults);
@@ -230,11 +230,16 @@ int dsg_release_leases(struct dsg_record *record, uint64_t wait_ns, struct dsg_f
 			continue;
 		job = make_job(round, record, i);
 		pthread_mutex_unlock(&round->lock);
-		if (job && start_job(job))
-			job_free(job);
+		err = job ? start_job(job) : ENOMEM;
 		pthread_mutex_lock(&round->lock);
+		if (!err)
+			continue;
+		dsg_fault_errno(&faults[i], err, "starting a thread");
+		if (job)
+			job_free(job);
 	}
 	wait_jobs(round);
+	err = 0;
 	for (size_t i = 0; i < record->count && !err; i++) {
 		if (record->devices[i].step == DSG_LEASE_RELEASED)
 			continue;

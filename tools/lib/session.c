@@ -163,7 +163,14 @@ int dsg_connect(const char *host, uint16_t port, uint64_t deadline,
 		return fail(error, EHOSTUNREACH, 0, "cannot resolve %s: %s", host,
 			    err == EAI_SYSTEM ? strerror(errno) : gai_strerror(err));
 	for (const struct addrinfo *ai = list; ai; ai = ai->ai_next) {
-		fd = connect_address(ai, deadline);
+		/* One that swallows packets leaves time for the others. */
+		uint64_t now = dsg_now_ns(), until = deadline, left = 0;
+
+		for (const struct addrinfo *other = ai; other; other = other->ai_next)
+			left++;
+		if (now < deadline)
+			until = now + (deadline - now) / left;
+		fd = connect_address(ai, until);
 		if (fd >= 0)
 			break;
 	}

@@ -327,6 +327,7 @@ DISAGG_WIRE_SIZE(disagg_wire_lease_ref, 96);
 /* disagg_wire_lease_info.state */
 #define DISAGG_WIRE_LEASE_RESERVED	1
 #define DISAGG_WIRE_LEASE_COMMITTED	2
+#define DISAGG_WIRE_LEASE_ENDING	3	/* its capacity is not free yet */
 
 /**
  * struct disagg_wire_lease_info - a lease as anybody may see it (LEASES)
