@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # The targets that need the lab. Included by the top-level Makefile.
 
-# SUITE=block KERNEL=6.12 narrow it down; V=1 shows all output.
+# SUITE=block KERNEL=6.12 narrow it down; V=1 shows all output; JOBS=1 one by one.
 check:
-	@SUITE="$(SUITE)" KERNEL="$(KERNEL)" TEST="$(TEST)" V="$(V)" selftests/run
+	@SUITE="$(SUITE)" KERNEL="$(KERNEL)" TEST="$(TEST)" V="$(V)" JOBS="$(JOBS)" selftests/run
 
 demo:
 	@selftests/demo.sh
