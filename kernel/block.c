@@ -132,6 +132,9 @@ static blk_status_t disagg_queue_rq(struct blk_mq_hw_ctx *hctx,
 
 	if (!disagg_link_is_up(lane->link))
 		goto refuse;
+	status = BLK_STS_TRANSPORT;
+	if (test_bit(DISAGG_LANE_FAIL_FAST, &lane->flags))
+		goto refuse;
 	status = disagg_request_prepare(bd->rq, req);
 	if (status != BLK_STS_OK)
 		goto refuse;
@@ -156,8 +159,10 @@ static enum blk_eh_timer_return disagg_timeout(struct request *rq)
 {
 	struct disagg_lane *lane = rq->mq_hctx->driver_data;
 
-	disagg_link_fail(lane->link, "lane %u: no answer within %u ms", lane->index,
-			 jiffies_to_msecs(rq->timeout));
+	/* One that waits for a socket, or went out again just now, has its time anew. */
+	if (!READ_ONCE(lane->lost) &&
+	    time_after_eq(jiffies, READ_ONCE(lane->restored_at) + rq->timeout))
+		disagg_lane_fail(lane, "no answer within %u ms", jiffies_to_msecs(rq->timeout));
 	return BLK_EH_RESET_TIMER;
 }
 
@@ -220,15 +225,21 @@ static void disagg_block_link_down(struct disagg_link *link)
 	struct disagg_device *dev = link->owner;
 	struct disagg_block *block = dev->block;
 
-	disagg_device_lost(dev);
+	disagg_device_dead(dev);
 	blk_mq_tagset_busy_iter(&block->tag_set, disagg_fail_request, block);
 	blk_mq_unquiesce_queue(block->disk->queue);
+}
+
+static void disagg_block_link_changed(struct disagg_link *link)
+{
+	disagg_device_link_changed(link->owner);
 }
 
 const struct disagg_link_ops disagg_block_link_ops = {
 	.done = disagg_block_done,
 	.stop = disagg_block_link_stop,
 	.down = disagg_block_link_down,
+	.changed = disagg_block_link_changed,
 };
 
 DISAGG_DISK_OPEN(disagg_open)

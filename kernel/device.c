@@ -110,11 +110,35 @@ static void disagg_device_set_state(struct disagg_device *dev, u32 state)
 	spin_unlock(&dev->state_lock);
 }
 
-/* Its link is down. Called by the front from the link's down_work. */
-void disagg_device_lost(struct disagg_device *dev)
+/* A lane was lost, or has come back. Called by the front, one at a time. */
+void disagg_device_link_changed(struct disagg_device *dev)
 {
-	u32 state = test_bit(DISAGG_LINK_LEASE_GONE, &dev->link->flags) ?
-		    DISAGG_DEVICE_STATE_DEAD : DISAGG_DEVICE_STATE_LOST;
+	u32 lost = READ_ONCE(dev->link->nr_lost);
+	u32 state = lost ? DISAGG_DEVICE_STATE_LOST : DISAGG_DEVICE_STATE_LIVE;
+	bool changed = false, announced;
+
+	spin_lock(&dev->state_lock);
+	if (dev->state == DISAGG_DEVICE_STATE_LIVE || dev->state == DISAGG_DEVICE_STATE_LOST) {
+		changed = dev->state != state;
+		WRITE_ONCE(dev->state, state);
+	}
+	announced = dev->announced;
+	spin_unlock(&dev->state_lock);
+
+	if (changed && lost)
+		pr_warn_ratelimited("disagg: %s/%s: link lost, I/O waits\n", dev->node_name,
+				    dev->params.name);
+	else if (changed)
+		pr_info_ratelimited("disagg: %s/%s: link restored\n", dev->node_name,
+				    dev->params.name);
+	if (announced)
+		disagg_netlink_notify_device(dev, DISAGG_CMD_LINK_CHANGE_NTF);
+}
+
+/* Its link is down for good. Called by the front from the link's down_work. */
+void disagg_device_dead(struct disagg_device *dev)
+{
+	u32 state = DISAGG_DEVICE_STATE_DEAD;
 	bool announced;
 
 	spin_lock(&dev->state_lock);
@@ -125,7 +149,7 @@ void disagg_device_lost(struct disagg_device *dev)
 	spin_unlock(&dev->state_lock);
 
 	if (state != DISAGG_DEVICE_STATE_REMOVING)
-		pr_warn("disagg: %s/%s: link lost: %s\n", dev->node_name, dev->params.name,
+		pr_warn("disagg: %s/%s: dead: %s\n", dev->node_name, dev->params.name,
 			dev->link->reason);
 	if (announced)
 		disagg_netlink_notify_device(dev, DISAGG_CMD_LINK_CHANGE_NTF);
@@ -293,6 +317,7 @@ int disagg_device_attach(struct disagg_device *dev, const char *node_name,
 		disagg_device_dismantle(dev);
 		goto out;
 	}
+	disagg_link_keep(dev->link);
 	disagg_device_announce(dev);
 	mutex_unlock(&dev->admin_lock);
 	return 0;
@@ -387,26 +412,11 @@ int disagg_device_resize(struct disagg_device *dev, u64 size, const char **why)
 	return err;
 }
 
-/* @io_timeout in milliseconds, checked. Return: 0, -EINTR, -ENODEV. */
-int disagg_device_set_timeout(struct disagg_device *dev, u32 io_timeout,
-			      const char **why)
+/* @io_timeout in milliseconds, checked. admin_lock held, not being removed. */
+void disagg_device_set_timeout(struct disagg_device *dev, u32 io_timeout)
 {
-	int err = 0;
-
-	if (mutex_lock_killable(&dev->admin_lock))
-		return -EINTR;
-	if (disagg_device_state(dev) == DISAGG_DEVICE_STATE_REMOVING) {
-		err = -ENODEV;
-		*why = "name: the device is being deleted";
-	} else {
-		WRITE_ONCE(dev->params.io_timeout, io_timeout);
-		disagg_block_set_timeout(dev, io_timeout);
-	}
-	/* The disk stays while the lock is held. */
-	if (!err)
-		disagg_netlink_notify_device(dev, DISAGG_CMD_DEVICE_CHANGE_NTF);
-	mutex_unlock(&dev->admin_lock);
-	return err;
+	WRITE_ONCE(dev->params.io_timeout, io_timeout);
+	disagg_block_set_timeout(dev, io_timeout);
 }
 
 /* Return: the node's first device with a reference, or NULL. The registry is locked. */

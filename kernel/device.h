@@ -78,13 +78,13 @@ struct disagg_device *disagg_device_alloc(const struct disagg_device_params *par
 					  u32 nr_lanes, u32 depth, u32 max_payload);
 const char *disagg_state_name(u32 state);
 const char *disagg_class_name(u32 class);
-void disagg_device_lost(struct disagg_device *dev);
+void disagg_device_dead(struct disagg_device *dev);
+void disagg_device_link_changed(struct disagg_device *dev);
 int disagg_device_attach(struct disagg_device *dev, const char *node_name,
 			 const char **why);
 int disagg_device_detach(struct disagg_device *dev, bool force, const char **why);
 int disagg_device_resize(struct disagg_device *dev, u64 size, const char **why);
-int disagg_device_set_timeout(struct disagg_device *dev, u32 io_timeout,
-			      const char **why);
+void disagg_device_set_timeout(struct disagg_device *dev, u32 io_timeout);
 struct disagg_device *disagg_device_find(const char *node_name, const char *name);
 struct disagg_device *disagg_device_get(struct disagg_device *dev);
 void disagg_device_put(struct disagg_device *dev);

@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A link: its lanes, what their frames mean, and how it comes to an end.
+ * A link: its lanes, what their frames mean, and how they come to an end.
  *
- * Whatever goes wrong on a link ends in disagg_link_fail(), which may be called
- * anywhere. The rest is done once, in order, by down_work: the front stops
- * sending, the lanes are silenced and their sockets aborted, so that no page of
- * a request is in a send queue any more, and only then are the requests that
- * wait for a reply given back. Nothing in it waits for the peer.
+ * Whatever goes wrong on a lane ends in disagg_lane_fail(), which may be called
+ * anywhere. The rest is done in order by the lane's down_work: the lane is
+ * silenced and its socket aborted, so that no page of a request is in a send
+ * queue any more, and only then are the requests that were not answered queued
+ * again, for the next socket. The other lanes go on.
+ *
+ * The link itself ends by disagg_link_fail(), because it is not to be kept, or
+ * has been lost for too long, or has no lease any more, or its device goes by
+ * force. Then its down_work does the same with all lanes, and gives the requests
+ * back to the front. Nothing in either waits for the peer.
+ *
+ * Lock order: swap_lock, then a lane's tx_mutex, then its socket's lock, then
+ * fail_lock.
  */
 #include <linux/blkdev.h>
 #include <linux/crc32c.h>
@@ -23,9 +31,102 @@ static void disagg_link_down_work(struct work_struct *work)
 	u32 i;
 
 	link->ops->stop(link);
+	mutex_lock(&link->swap_lock);
 	for (i = 0; i < link->nr_lanes; i++)
 		disagg_tcp_stop(&link->lanes[i], true);
+	for (i = 0; i < link->nr_lanes; i++)
+		disagg_lane_drop(&link->lanes[i]);
+	mutex_unlock(&link->swap_lock);
 	link->ops->down(link);
+}
+
+/* When is a lane that is lost to be looked at for a timer of @ms? */
+static unsigned long disagg_lane_due(const struct disagg_lane *lane, u32 ms)
+{
+	return lane->lost_since + msecs_to_jiffies(ms);
+}
+
+/* Do what is due; come again for what is not. swap_lock held. */
+static void disagg_link_check_timers(struct disagg_link *link)
+{
+	u32 fail_fast = READ_ONCE(link->fail_fast), dead_after = READ_ONCE(link->dead_after);
+	unsigned long now = jiffies, next = now + MAX_JIFFY_OFFSET;
+	u32 i;
+
+	for (i = 0; i < link->nr_lanes; i++) {
+		struct disagg_lane *lane = &link->lanes[i];
+		unsigned long due;
+
+		if (!lane->lost)
+			continue;
+		if (dead_after != DISAGG_NEVER) {
+			due = disagg_lane_due(lane, dead_after);
+			if (time_after_eq(now, due)) {
+				disagg_link_fail(link, "lane %u: %s; given up after %u ms", i,
+						 lane->reason, dead_after);
+				return;
+			}
+			if (time_before(due, next))
+				next = due;
+		}
+		if (fail_fast == DISAGG_NEVER) {
+			clear_bit(DISAGG_LANE_FAIL_FAST, &lane->flags);
+			continue;
+		}
+		due = disagg_lane_due(lane, fail_fast);
+		if (time_after_eq(now, due)) {
+			set_bit(DISAGG_LANE_FAIL_FAST, &lane->flags);
+			disagg_lane_end_parked(lane);
+		} else {
+			clear_bit(DISAGG_LANE_FAIL_FAST, &lane->flags);
+			if (time_before(due, next))
+				next = due;
+		}
+	}
+	if (next != now + MAX_JIFFY_OFFSET)
+		mod_delayed_work(disagg_wq, &link->timer_work, next - now);
+}
+
+static void disagg_link_timer_work(struct work_struct *work)
+{
+	struct disagg_link *link = container_of(to_delayed_work(work), struct disagg_link,
+						timer_work);
+
+	mutex_lock(&link->swap_lock);
+	if (disagg_link_is_up(link))
+		disagg_link_check_timers(link);
+	mutex_unlock(&link->swap_lock);
+}
+
+/* Take a lane's socket away and keep its requests. swap_lock held. */
+static void disagg_lane_lose(struct disagg_lane *lane)
+{
+	struct disagg_link *link = lane->link;
+
+	disagg_tcp_stop(lane, true);
+	disagg_tcp_release(lane);
+	disagg_lane_park(lane);
+	if (lane->lost)
+		return;
+	lane->lost = true;
+	lane->lost_since = jiffies;
+	WRITE_ONCE(link->nr_lost, link->nr_lost + 1);
+	disagg_link_check_timers(link);
+}
+
+static void disagg_lane_down_work(struct work_struct *work)
+{
+	struct disagg_lane *lane = container_of(work, struct disagg_lane, down_work);
+	struct disagg_link *link = lane->link;
+
+	mutex_lock(&link->swap_lock);
+	/* It may have another socket by now, or the link's end may take care of it. */
+	if (test_bit(DISAGG_LANE_BROKEN, &lane->flags) && lane->sock &&
+	    disagg_link_is_up(link)) {
+		disagg_lane_lose(lane);
+		link->ops->changed(link);
+	}
+	mutex_unlock(&link->swap_lock);
 }
 
 /**
@@ -55,8 +156,11 @@ struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *o
 	link->depth = depth;
 	link->max_payload = max_payload;
 	link->features = features;
+	link->fail_fast = DISAGG_NEVER;
 	spin_lock_init(&link->fail_lock);
+	mutex_init(&link->swap_lock);
 	INIT_WORK(&link->down_work, disagg_link_down_work);
+	INIT_DELAYED_WORK(&link->timer_work, disagg_link_timer_work);
 
 	for (i = 0; i < nr_lanes; i++) {
 		struct disagg_lane *lane = &link->lanes[i];
@@ -66,6 +170,7 @@ struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *o
 		init_llist_head(&lane->tx_new);
 		mutex_init(&lane->tx_mutex);
 		INIT_WORK(&lane->tx_work, disagg_tcp_tx_work);
+		INIT_WORK(&lane->down_work, disagg_lane_down_work);
 		lane->slots = kvcalloc(depth, sizeof(*lane->slots), GFP_KERNEL);
 		if (!lane->slots) {
 			disagg_link_free(link);
@@ -73,6 +178,20 @@ struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *o
 		}
 	}
 	return link;
+}
+
+/* A lane without a socket gets one. */
+static void disagg_lane_adopt(struct disagg_lane *lane, struct socket *sock)
+{
+	struct sockaddr_storage addr = {};
+
+	kernel_getpeername(sock, (struct sockaddr *)&addr);
+	spin_lock_bh(&lane->link->fail_lock);
+	snprintf(lane->peer, sizeof(lane->peer), "%pISpc", &addr);
+	spin_unlock_bh(&lane->link->fail_lock);
+	lane->sock = sock;
+	lane->restored_at = jiffies;
+	WRITE_ONCE(lane->generation, lane->generation + 1);
 }
 
 /**
@@ -88,6 +207,8 @@ struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *o
 int disagg_link_set_lane(struct disagg_link *link, u32 index, int fd,
 			 const char **why)
 {
+	struct socket *sock;
+
 	if (index >= link->nr_lanes) {
 		*why = "lane: index must be below the number of lanes";
 		return -EINVAL;
@@ -96,7 +217,11 @@ int disagg_link_set_lane(struct disagg_link *link, u32 index, int fd,
 		*why = "lane: index is given twice";
 		return -EEXIST;
 	}
-	return disagg_tcp_claim(&link->lanes[index], fd, why);
+	sock = disagg_tcp_claim(&link->lanes[index], fd, why);
+	if (IS_ERR(sock))
+		return PTR_ERR(sock);
+	disagg_lane_adopt(&link->lanes[index], sock);
+	return 0;
 }
 
 /**
@@ -124,6 +249,105 @@ int disagg_link_start(struct disagg_link *link)
 }
 
 /**
+ * disagg_link_keep - from now on, wait for lanes that break
+ * @link: a link that is started
+ */
+void disagg_link_keep(struct disagg_link *link)
+{
+	spin_lock_bh(&link->fail_lock);
+	link->keep = true;
+	spin_unlock_bh(&link->fail_lock);
+}
+
+/**
+ * disagg_link_set_timers - say how long lost lanes are waited for
+ * @link: the link
+ * @fail_fast: milliseconds after which requests of a lost lane fail, or DISAGG_NEVER
+ * @dead_after: milliseconds after which a link with a lost lane fails, or DISAGG_NEVER
+ *
+ * Both count from the loss, also when it has been. Process context.
+ */
+void disagg_link_set_timers(struct disagg_link *link, u32 fail_fast, u32 dead_after)
+{
+	mutex_lock(&link->swap_lock);
+	WRITE_ONCE(link->fail_fast, fail_fast);
+	WRITE_ONCE(link->dead_after, dead_after);
+	if (disagg_link_is_up(link))
+		disagg_link_check_timers(link);
+	mutex_unlock(&link->swap_lock);
+}
+
+/**
+ * disagg_link_replace_lane - hand another socket to a lane
+ * @link: a link that is started
+ * @index: number of the lane
+ * @generation: of the lane, as the caller knows it
+ * @fd: file descriptor of the current process, welcomed by the target as this lane
+ * @why: set to what is wrong, on failure
+ *
+ * What was not answered is sent again. Process context, may sleep, waits for no
+ * peer. Return: 0, -EINVAL, -ENODEV when the link has failed, -ESTALE when the
+ * lane has had another socket meanwhile, -ECONNRESET when this one is broken too,
+ * or what disagg_link_set_lane() returns for sockets that are of no use.
+ */
+int disagg_link_replace_lane(struct disagg_link *link, u32 index, u32 generation, int fd,
+			     const char **why)
+{
+	struct disagg_lane *lane;
+	struct socket *sock;
+	int err = 0;
+
+	if (index >= link->nr_lanes) {
+		*why = "lane: index must be below the number of lanes";
+		return -EINVAL;
+	}
+	lane = &link->lanes[index];
+	mutex_lock(&link->swap_lock);
+	if (!disagg_link_is_up(link)) {
+		*why = "lane: the device is dead";
+		err = -ENODEV;
+	} else if (lane->generation != generation) {
+		*why = "lane: it has had another connection meanwhile";
+		err = -ESTALE;
+	}
+	if (err)
+		goto out;
+	sock = disagg_tcp_claim(lane, fd, why);
+	if (IS_ERR(sock)) {
+		err = PTR_ERR(sock);
+		goto out;
+	}
+	if (lane->sock)
+		disagg_lane_lose(lane);
+	disagg_lane_adopt(lane, sock);
+	/* Whoever breaks it from here on breaks this socket. */
+	clear_bit(DISAGG_LANE_BROKEN, &lane->flags);
+	if (disagg_tcp_start(lane)) {
+		*why = "lane: it was closed or broke while it was handed over";
+		err = -ECONNRESET;
+		goto out;
+	}
+	lane->lost = false;
+	WRITE_ONCE(link->nr_lost, link->nr_lost - 1);
+	clear_bit(DISAGG_LANE_FAIL_FAST, &lane->flags);
+	disagg_lane_resume(lane);
+	link->ops->changed(link);
+out:
+	mutex_unlock(&link->swap_lock);
+	return err;
+}
+
+/* fail_lock held. */
+static void disagg_link_set_failed(struct disagg_link *link)
+{
+	smp_wmb();	/* who sees that it failed may read why */
+	set_bit(DISAGG_LINK_FAILED, &link->flags);
+	/* Before the start and after the end there is nobody to tell. */
+	if (link->started)
+		queue_work(disagg_wq, &link->down_work);
+}
+
+/**
  * disagg_link_fail - the link can't go on
  * @link: the link
  * @fmt: why, for people; only the first reason is kept
@@ -139,11 +363,35 @@ void disagg_link_fail(struct disagg_link *link, const char *fmt, ...)
 		va_start(args, fmt);
 		vscnprintf(link->reason, sizeof(link->reason), fmt, args);
 		va_end(args);
-		smp_wmb();	/* who sees that it failed may read why */
-		set_bit(DISAGG_LINK_FAILED, &link->flags);
-		/* Before the start and after the end there is nobody to tell. */
-		if (link->started)
-			queue_work(disagg_wq, &link->down_work);
+		disagg_link_set_failed(link);
+	}
+	spin_unlock_bh(&link->fail_lock);
+}
+
+/**
+ * disagg_lane_fail - a lane can't go on with the socket that it has
+ * @lane: the lane
+ * @fmt: why, for people; only the first reason is kept
+ *
+ * The end of the link, unless it is to be kept. Any context but a hard interrupt.
+ */
+void disagg_lane_fail(struct disagg_lane *lane, const char *fmt, ...)
+{
+	struct disagg_link *link = lane->link;
+	va_list args;
+
+	spin_lock_bh(&link->fail_lock);
+	if (disagg_link_is_up(link) && !test_and_set_bit(DISAGG_LANE_BROKEN, &lane->flags)) {
+		va_start(args, fmt);
+		vscnprintf(lane->reason, sizeof(lane->reason), fmt, args);
+		va_end(args);
+		if (link->keep && READ_ONCE(link->dead_after)) {
+			queue_work(disagg_wq, &lane->down_work);
+		} else {
+			scnprintf(link->reason, sizeof(link->reason), "lane %u: %s",
+				  lane->index, lane->reason);
+			disagg_link_set_failed(link);
+		}
 	}
 	spin_unlock_bh(&link->fail_lock);
 }
@@ -161,8 +409,12 @@ void disagg_link_close(struct disagg_link *link)
 
 	spin_lock_bh(&link->fail_lock);
 	link->started = false;
+	link->keep = false;
 	spin_unlock_bh(&link->fail_lock);
 	set_bit(DISAGG_LINK_CLOSING, &link->flags);
+	for (i = 0; i < link->nr_lanes; i++)
+		cancel_work_sync(&link->lanes[i].down_work);
+	cancel_delayed_work_sync(&link->timer_work);
 	for (i = 0; i < link->nr_lanes; i++)
 		disagg_tcp_stop(&link->lanes[i], false);
 	cancel_work_sync(&link->down_work);
@@ -192,10 +444,10 @@ u32 disagg_link_inflight(const struct disagg_link *link)
 		return 0;
 	for (i = 0; i < link->nr_lanes; i++) {
 		const struct disagg_lane *lane = &link->lanes[i];
-		u64 replies = READ_ONCE(lane->replies);
+		u64 ended = READ_ONCE(lane->replies) + READ_ONCE(lane->replays);
 
 		smp_rmb();	/* a reply comes after its request */
-		n += READ_ONCE(lane->requests) - replies;
+		n += READ_ONCE(lane->requests) - ended;
 	}
 	return n;
 }
@@ -288,7 +540,7 @@ static void disagg_lane_end(struct disagg_lane *lane, struct disagg_io *io,
 static int disagg_lane_refuse(struct disagg_lane *lane, const char *what)
 {
 	lane->rx_state = DISAGG_RX_STOPPED;
-	disagg_link_fail(lane->link, "lane %u: the target sent %s", lane->index, what);
+	disagg_lane_fail(lane, "the target sent %s", what);
 	return -EPROTO;
 }
 
@@ -349,8 +601,10 @@ int disagg_lane_reply(struct disagg_lane *lane)
 	if (status == DISAGG_WIRE_E_PROTO)
 		return disagg_lane_refuse(lane, "word that it can't read us");
 	if (status == DISAGG_WIRE_E_STALE) {
-		set_bit(DISAGG_LINK_LEASE_GONE, &link->flags);
-		return disagg_lane_refuse(lane, "word that the lease has ended");
+		lane->rx_state = DISAGG_RX_STOPPED;
+		disagg_link_fail(link, "lane %u: the target sent word that the lease has ended",
+				 lane->index);
+		return -EPROTO;
 	}
 
 	slot->io = NULL;

@@ -65,18 +65,34 @@ enum disagg_rx_state {
  * under @tx_mutex. Everything from @slots on is guarded by the socket's own
  * lock, which sender and receiver both hold: so a reply can't be looked at
  * before its request is wholly sent.
+ *
+ * A lane whose connection breaks loses its socket and keeps its requests, those
+ * that were sent too, until it is given another one (disagg_link_replace_lane()).
+ *
+ * @generation: how many sockets it has had; guarded by the link's swap_lock
+ * @lost_since: jiffies; while @lost, guarded by swap_lock
+ * @restored_at: jiffies; when it got the socket it has
+ * @peer: guarded by the link's fail_lock, as is @reason
+ * @reason: why it broke last
  */
 struct disagg_lane {
 	struct disagg_link *link;
 	struct socket *sock;
 	u32 index;
-	bool stopped;			/* link down; guarded by tx_mutex */
+	u32 generation;
+	unsigned long flags;
+	bool stopped;			/* sends nothing; guarded by tx_mutex */
+	bool lost;			/* has no socket; guarded by swap_lock */
+	unsigned long lost_since;
+	unsigned long restored_at;
+	struct work_struct down_work;
 	char peer[64];
+	char reason[DISAGG_REASON_LEN];
 
 	struct llist_head tx_new;
 	struct mutex tx_mutex;		/* one sender at a time */
 	struct llist_node *tx_list;	/* oldest first */
-	bool tx_blocked;		/* the socket's buffer is full */
+	bool tx_blocked;		/* the socket's buffer is full, or there is none */
 	struct work_struct tx_work;
 
 	void (*saved_data_ready)(struct sock *sk);
@@ -93,6 +109,7 @@ struct disagg_lane {
 	struct io_comp_batch *rx_batch;
 
 	u64 requests;
+	u64 replays;			/* of them, sent again on another socket */
 	u64 replies;
 	u64 stale;
 	u64 tx_bytes;
@@ -108,17 +125,23 @@ struct disagg_lane {
  *	runs. Process context, may sleep.
  * @down: the lanes are silent and nothing touches the link's requests any
  *	more: end them. Process context, may sleep.
+ * @changed: a lane was lost or has come back. Process context, may sleep.
  */
 struct disagg_link_ops {
 	void (*done)(struct disagg_io *io, int error,
 		     struct io_comp_batch *batch);
 	void (*stop)(struct disagg_link *link);
 	void (*down)(struct disagg_link *link);
+	void (*changed)(struct disagg_link *link);
+};
+
+enum disagg_lane_flags {
+	DISAGG_LANE_BROKEN,	/* its socket is of no use; down_work is queued or has run */
+	DISAGG_LANE_FAIL_FAST,	/* lost for so long that its requests fail */
 };
 
 enum disagg_link_flags {
 	DISAGG_LINK_FAILED,	/* no more requests; down_work is queued, once started */
-	DISAGG_LINK_LEASE_GONE,	/* the target says that the lease has ended */
 	DISAGG_LINK_CLOSING,	/* the peer may close, it's all over */
 };
 
@@ -129,8 +152,16 @@ enum disagg_link_flags {
  * @depth: requests in flight per lane; tags are below it
  * @fail_lock: makes failing one with starting and closing
  * @started: a failure has to be dealt with by down_work; between start and close
+ * @keep: a lane that breaks is waited for, up to @dead_after
  * @reason: why it failed; stable once DISAGG_LINK_FAILED is seen and
  *	down_work has run
+ * @swap_lock: one lane loses or gets its socket at a time. Outside of every
+ *	tx_mutex
+ * @fail_fast: milliseconds after which a lost lane's requests fail, or DISAGG_NEVER
+ * @dead_after: milliseconds after which a link with a lost lane fails, or
+ *	DISAGG_NEVER; zero: at once
+ * @nr_lost: lanes that have no socket; guarded by @swap_lock
+ * @timer_work: does what @fail_fast and @dead_after say
  */
 struct disagg_link {
 	const struct disagg_link_ops *ops;
@@ -141,8 +172,14 @@ struct disagg_link {
 	u32 depth;
 	spinlock_t fail_lock;		/* guards started, and failing */
 	bool started;
+	bool keep;			/* guarded by fail_lock */
 	struct work_struct down_work;
 	char reason[DISAGG_REASON_LEN];
+	struct mutex swap_lock;
+	u32 fail_fast;
+	u32 dead_after;
+	u32 nr_lost;
+	struct delayed_work timer_work;
 	u32 nr_lanes;
 	struct disagg_lane lanes[] __counted_by(nr_lanes);
 };
@@ -159,8 +196,14 @@ struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *o
 int disagg_link_set_lane(struct disagg_link *link, u32 index, int fd,
 			 const char **why);
 int disagg_link_start(struct disagg_link *link);
+void disagg_link_keep(struct disagg_link *link);
+void disagg_link_set_timers(struct disagg_link *link, u32 fail_fast, u32 dead_after);
+int disagg_link_replace_lane(struct disagg_link *link, u32 index, u32 generation, int fd,
+			     const char **why);
 __printf(2, 3)
 void disagg_link_fail(struct disagg_link *link, const char *fmt, ...);
+__printf(2, 3)
+void disagg_lane_fail(struct disagg_lane *lane, const char *fmt, ...);
 void disagg_link_flush(struct disagg_link *link);
 void disagg_link_close(struct disagg_link *link);
 void disagg_link_free(struct disagg_link *link);
@@ -177,13 +220,17 @@ void disagg_lane_receive(struct disagg_lane *lane,
 			 void (*read)(struct disagg_lane *lane));
 
 /* tcp.c */
-int disagg_tcp_claim(struct disagg_lane *lane, int fd, const char **why);
+struct socket *disagg_tcp_claim(struct disagg_lane *lane, int fd, const char **why);
 int disagg_tcp_start(struct disagg_lane *lane);
 void disagg_tcp_stop(struct disagg_lane *lane, bool abort);
 void disagg_tcp_release(struct disagg_lane *lane);
 bool disagg_tcp_has_request(const struct disagg_lane *lane, const struct disagg_io *io);
 void disagg_lane_send(struct disagg_lane *lane, struct disagg_io *io, bool last);
 void disagg_lane_kick(struct disagg_lane *lane);
+void disagg_lane_park(struct disagg_lane *lane);
+void disagg_lane_resume(struct disagg_lane *lane);
+void disagg_lane_end_parked(struct disagg_lane *lane);
+void disagg_lane_drop(struct disagg_lane *lane);
 void disagg_tcp_tx_work(struct work_struct *work);
 
 extern struct workqueue_struct *disagg_wq;

@@ -20,7 +20,7 @@
 
 /* Room for a device, and for each of its lanes. */
 #define DISAGG_MSG_DEVICE	1024
-#define DISAGG_MSG_LANE		192
+#define DISAGG_MSG_LANE		(224 + DISAGG_REASON_LEN)
 
 /* Refuse: @attr, which may be NULL, is what @why is about. */
 static int disagg_refuse(struct genl_info *info, int err, int attr, const char *why)
@@ -68,18 +68,31 @@ static int disagg_put_u64(struct sk_buff *skb, int attr, u64 value)
 	return nla_put_u64_64bit(skb, attr, value, DISAGG_A_DEVICE_PAD);
 }
 
-static int disagg_put_lane(struct sk_buff *skb, const struct disagg_lane *lane)
+static int disagg_put_lane(struct sk_buff *skb, struct disagg_lane *lane)
 {
-	u32 state = disagg_link_is_up(lane->link) ? DISAGG_LANE_STATE_LIVE :
-						    DISAGG_LANE_STATE_LOST;
+	struct disagg_link *link = lane->link;
+	u32 state = DISAGG_LANE_STATE_LIVE;
+	char reason[DISAGG_REASON_LEN];
+	char peer[sizeof(lane->peer)];
 	struct nlattr *nest;
+
+	if (!disagg_link_is_up(link) || test_bit(DISAGG_LANE_BROKEN, &lane->flags))
+		state = DISAGG_LANE_STATE_LOST;
+	spin_lock_bh(&link->fail_lock);
+	strscpy(peer, lane->peer, sizeof(peer));
+	strscpy(reason, lane->reason, sizeof(reason));
+	spin_unlock_bh(&link->fail_lock);
 
 	nest = nla_nest_start(skb, DISAGG_A_DEVICE_LANE);
 	if (!nest)
 		return -EMSGSIZE;
 	if (nla_put_u32(skb, DISAGG_A_LANE_INDEX, lane->index) ||
 	    nla_put_u32(skb, DISAGG_A_LANE_STATE, state) ||
-	    nla_put_string(skb, DISAGG_A_LANE_PEER, lane->peer) ||
+	    nla_put_string(skb, DISAGG_A_LANE_PEER, peer) ||
+	    nla_put_u32(skb, DISAGG_A_LANE_GENERATION, READ_ONCE(lane->generation)) ||
+	    (*reason && nla_put_string(skb, DISAGG_A_LANE_REASON, reason)) ||
+	    nla_put_u64_64bit(skb, DISAGG_A_LANE_REPLAYS,
+			      READ_ONCE(lane->replays), DISAGG_A_LANE_PAD) ||
 	    nla_put_u64_64bit(skb, DISAGG_A_LANE_REQUESTS,
 			      READ_ONCE(lane->requests), DISAGG_A_LANE_PAD) ||
 	    nla_put_u64_64bit(skb, DISAGG_A_LANE_REPLIES,
@@ -97,7 +110,7 @@ static int disagg_put_lane(struct sk_buff *skb, const struct disagg_lane *lane)
 	return 0;
 }
 
-static int disagg_put_link(struct sk_buff *skb, const struct disagg_link *link)
+static int disagg_put_link(struct sk_buff *skb, struct disagg_link *link)
 {
 	u32 i;
 
@@ -164,6 +177,8 @@ static int disagg_put_device(struct sk_buff *skb, const struct disagg_device *de
 	    disagg_put_u64(skb, DISAGG_A_DEVICE_GENERATION, params->generation) ||
 	    nla_put_u32(skb, DISAGG_A_DEVICE_MAX_DISCARD, params->max_discard) ||
 	    nla_put_u32(skb, DISAGG_A_DEVICE_IO_TIMEOUT, READ_ONCE(params->io_timeout)) ||
+	    nla_put_u32(skb, DISAGG_A_DEVICE_FAIL_FAST, READ_ONCE(dev->link->fail_fast)) ||
+	    nla_put_u32(skb, DISAGG_A_DEVICE_DEAD_AFTER, READ_ONCE(dev->link->dead_after)) ||
 	    disagg_put_u64(skb, DISAGG_A_DEVICE_CREATED, dev->created) ||
 	    disagg_put_link(skb, dev->link) ||
 	    (dev->block && disagg_put_stats(skb, dev))) {
@@ -625,7 +640,8 @@ static struct nlattr *disagg_next_lane(struct genl_info *info, struct nlattr *at
 	return NULL;
 }
 
-static int disagg_set_lanes(struct genl_info *info, struct disagg_link *link)
+/* Hand the message's sockets to lanes: those of a new device, or in place of others. */
+static int disagg_set_lanes(struct genl_info *info, struct disagg_link *link, bool replace)
 {
 	struct nlattr *tb[DISAGG_A_LANE_MAX + 1];
 	struct nlattr *attr = NULL;
@@ -643,6 +659,13 @@ static int disagg_set_lanes(struct genl_info *info, struct disagg_link *link)
 		} else if (!tb[DISAGG_A_LANE_FD]) {
 			why = "lane: fd is missing";
 			err = -EINVAL;
+		} else if (replace && !tb[DISAGG_A_LANE_GENERATION]) {
+			why = "lane: generation is missing";
+			err = -EINVAL;
+		} else if (replace) {
+			err = disagg_link_replace_lane(link, nla_get_u32(tb[DISAGG_A_LANE_INDEX]),
+						       nla_get_u32(tb[DISAGG_A_LANE_GENERATION]),
+						       nla_get_s32(tb[DISAGG_A_LANE_FD]), &why);
 		} else {
 			err = disagg_link_set_lane(link, nla_get_u32(tb[DISAGG_A_LANE_INDEX]),
 						   nla_get_s32(tb[DISAGG_A_LANE_FD]), &why);
@@ -683,12 +706,17 @@ static struct disagg_device *disagg_new_device(struct genl_info *info,
 	dev = disagg_device_alloc(params, nr_lanes, depth, max_payload);
 	if (!dev)
 		return ERR_PTR(disagg_refuse(info, -ENOMEM, 0, "out of memory"));
-	err = disagg_set_lanes(info, dev->link);
+	err = disagg_set_lanes(info, dev->link, false);
 	if (err) {
 		disagg_device_put(dev);
 		return ERR_PTR(err);
 	}
 	return dev;
+}
+
+static u32 disagg_get_timer(struct genl_info *info, int attr, u32 otherwise)
+{
+	return info->attrs[attr] ? nla_get_u32(info->attrs[attr]) : otherwise;
 }
 
 int disagg_nl_device_new_doit(struct sk_buff *skb, struct genl_info *info)
@@ -715,6 +743,9 @@ int disagg_nl_device_new_doit(struct sk_buff *skb, struct genl_info *info)
 		goto err_free;
 	}
 
+	disagg_link_set_timers(dev->link,
+			       disagg_get_timer(info, DISAGG_A_DEVICE_FAIL_FAST, DISAGG_NEVER),
+			       disagg_get_timer(info, DISAGG_A_DEVICE_DEAD_AFTER, 0));
 	err = disagg_device_attach(dev, node, &why);
 	if (err) {
 		disagg_refuse(info, err, err == -EEXIST ? DISAGG_A_DEVICE_NAME :
@@ -755,32 +786,64 @@ static struct disagg_device *disagg_find_device(struct genl_info *info)
 	return dev ?: ERR_PTR(err);
 }
 
+/* The device's timers and lanes, as far as the message has them. admin_lock held. */
+static int disagg_set_link(struct genl_info *info, struct disagg_device *dev, u32 io_timeout)
+{
+	struct disagg_link *link = dev->link;
+	int err;
+
+	if (disagg_device_state(dev) == DISAGG_DEVICE_STATE_REMOVING)
+		return disagg_refuse(info, -ENODEV, DISAGG_A_DEVICE_NAME,
+				     "name: the device is being deleted");
+	if (io_timeout)
+		disagg_device_set_timeout(dev, io_timeout);
+	if (info->attrs[DISAGG_A_DEVICE_FAIL_FAST] || info->attrs[DISAGG_A_DEVICE_DEAD_AFTER])
+		disagg_link_set_timers(link,
+				       disagg_get_timer(info, DISAGG_A_DEVICE_FAIL_FAST,
+							link->fail_fast),
+				       disagg_get_timer(info, DISAGG_A_DEVICE_DEAD_AFTER,
+							link->dead_after));
+	err = disagg_set_lanes(info, link, true);
+	/* The disk stays while the lock is held. */
+	if (!info->attrs[DISAGG_A_DEVICE_LANE])
+		disagg_netlink_notify_device(dev, DISAGG_CMD_DEVICE_CHANGE_NTF);
+	return err;
+}
+
 int disagg_nl_device_set_doit(struct sk_buff *skb, struct genl_info *info)
 {
 	struct nlattr *size = info->attrs[DISAGG_A_DEVICE_SIZE];
-	int err, attr = DISAGG_A_DEVICE_SIZE;
 	struct disagg_device *dev;
 	const char *why = NULL;
 	u32 io_timeout = 0;
+	bool link;
+	int err;
 
 	err = disagg_check_timeout(info, &io_timeout);
 	if (err)
 		return err;
+	link = io_timeout || info->attrs[DISAGG_A_DEVICE_FAIL_FAST] ||
+	       info->attrs[DISAGG_A_DEVICE_DEAD_AFTER] || info->attrs[DISAGG_A_DEVICE_LANE];
 	dev = disagg_find_device(info);
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
-	if (!size && !io_timeout) {
+	if (!size && !link) {
 		disagg_device_put(dev);
-		return disagg_refuse_missing(info, attr, "size or io-timeout is missing");
+		return disagg_refuse_missing(info, DISAGG_A_DEVICE_SIZE,
+					     "size, a timer or a lane is missing");
 	}
-	if (size)
+	if (size) {
 		err = disagg_device_resize(dev, nla_get_u64(size), &why);
-	if (!err && io_timeout) {
-		err = disagg_device_set_timeout(dev, io_timeout, &why);
-		attr = DISAGG_A_DEVICE_NAME;
+		if (err)
+			disagg_refuse(info, err, DISAGG_A_DEVICE_SIZE, why);
 	}
-	if (err)
-		disagg_refuse(info, err, attr, why);
+	if (!err && link) {
+		err = mutex_lock_killable(&dev->admin_lock);
+		if (!err) {
+			err = disagg_set_link(info, dev, io_timeout);
+			mutex_unlock(&dev->admin_lock);
+		}
+	}
 	disagg_device_put(dev);
 	return err;
 }

@@ -12,7 +12,7 @@
 #include <uapi/linux/disagg_netlink.h>
 
 /* Common nested types */
-const struct nla_policy disagg_lane_nl_policy[DISAGG_A_LANE_RX_BYTES + 1] = {
+const struct nla_policy disagg_lane_nl_policy[DISAGG_A_LANE_REASON + 1] = {
 	[DISAGG_A_LANE_INDEX] = { .type = NLA_U32, },
 	[DISAGG_A_LANE_FD] = { .type = NLA_S32, },
 	[DISAGG_A_LANE_STATE] = NLA_POLICY_MAX(NLA_U32, 1),
@@ -22,6 +22,9 @@ const struct nla_policy disagg_lane_nl_policy[DISAGG_A_LANE_RX_BYTES + 1] = {
 	[DISAGG_A_LANE_STALE] = { .type = NLA_U64, },
 	[DISAGG_A_LANE_TX_BYTES] = { .type = NLA_U64, },
 	[DISAGG_A_LANE_RX_BYTES] = { .type = NLA_U64, },
+	[DISAGG_A_LANE_GENERATION] = { .type = NLA_U32, },
+	[DISAGG_A_LANE_REPLAYS] = { .type = NLA_U64, },
+	[DISAGG_A_LANE_REASON] = { .type = NLA_NUL_STRING, },
 };
 
 /* DISAGG_CMD_NODE_GET - do */
@@ -48,7 +51,7 @@ static const struct nla_policy disagg_device_get_nl_policy[DISAGG_A_DEVICE_NAME 
 };
 
 /* DISAGG_CMD_DEVICE_NEW - do */
-static const struct nla_policy disagg_device_new_nl_policy[DISAGG_A_DEVICE_LANE + 1] = {
+static const struct nla_policy disagg_device_new_nl_policy[DISAGG_A_DEVICE_DEAD_AFTER + 1] = {
 	[DISAGG_A_DEVICE_NODE] = { .type = NLA_NUL_STRING, .len = DISAGG_NAME_MAX, },
 	[DISAGG_A_DEVICE_NAME] = { .type = NLA_NUL_STRING, .len = DISAGG_NAME_MAX, },
 	[DISAGG_A_DEVICE_KIND] = NLA_POLICY_MAX(NLA_U32, 2),
@@ -66,14 +69,19 @@ static const struct nla_policy disagg_device_new_nl_policy[DISAGG_A_DEVICE_LANE 
 	[DISAGG_A_DEVICE_DEPTH] = { .type = NLA_U32, },
 	[DISAGG_A_DEVICE_IO_TIMEOUT] = { .type = NLA_U32, },
 	[DISAGG_A_DEVICE_LANE] = NLA_POLICY_NESTED(disagg_lane_nl_policy),
+	[DISAGG_A_DEVICE_FAIL_FAST] = { .type = NLA_U32, },
+	[DISAGG_A_DEVICE_DEAD_AFTER] = { .type = NLA_U32, },
 };
 
 /* DISAGG_CMD_DEVICE_SET - do */
-static const struct nla_policy disagg_device_set_nl_policy[DISAGG_A_DEVICE_IO_TIMEOUT + 1] = {
+static const struct nla_policy disagg_device_set_nl_policy[DISAGG_A_DEVICE_DEAD_AFTER + 1] = {
 	[DISAGG_A_DEVICE_NODE] = { .type = NLA_NUL_STRING, .len = DISAGG_NAME_MAX, },
 	[DISAGG_A_DEVICE_NAME] = { .type = NLA_NUL_STRING, .len = DISAGG_NAME_MAX, },
 	[DISAGG_A_DEVICE_SIZE] = { .type = NLA_U64, },
 	[DISAGG_A_DEVICE_IO_TIMEOUT] = { .type = NLA_U32, },
+	[DISAGG_A_DEVICE_LANE] = NLA_POLICY_NESTED(disagg_lane_nl_policy),
+	[DISAGG_A_DEVICE_FAIL_FAST] = { .type = NLA_U32, },
+	[DISAGG_A_DEVICE_DEAD_AFTER] = { .type = NLA_U32, },
 };
 
 /* DISAGG_CMD_DEVICE_DEL - do */
@@ -133,14 +141,14 @@ static const struct genl_split_ops disagg_nl_ops[] = {
 		.cmd		= DISAGG_CMD_DEVICE_NEW,
 		.doit		= disagg_nl_device_new_doit,
 		.policy		= disagg_device_new_nl_policy,
-		.maxattr	= DISAGG_A_DEVICE_LANE,
+		.maxattr	= DISAGG_A_DEVICE_DEAD_AFTER,
 		.flags		= GENL_ADMIN_PERM | GENL_CMD_CAP_DO,
 	},
 	{
 		.cmd		= DISAGG_CMD_DEVICE_SET,
 		.doit		= disagg_nl_device_set_doit,
 		.policy		= disagg_device_set_nl_policy,
-		.maxattr	= DISAGG_A_DEVICE_IO_TIMEOUT,
+		.maxattr	= DISAGG_A_DEVICE_DEAD_AFTER,
 		.flags		= GENL_ADMIN_PERM | GENL_CMD_CAP_DO,
 	},
 	{

@@ -53,15 +53,15 @@ static void disagg_tcp_reclassify(struct sock *sk)
 
 /**
  * disagg_tcp_claim - take over a connected socket for a lane
- * @lane: a lane without a socket
+ * @lane: the lane; its sock and peer are left to the caller
  * @fd: the socket, as the current process's file descriptor
  * @why: set to what is wrong with it, on failure
  *
- * Nothing is received before disagg_tcp_start(). Return: 0 or negative errno.
+ * Nothing is received before disagg_tcp_start(). Return: the socket, with a
+ * reference, or an error.
  */
-int disagg_tcp_claim(struct disagg_lane *lane, int fd, const char **why)
+struct socket *disagg_tcp_claim(struct disagg_lane *lane, int fd, const char **why)
 {
-	struct sockaddr_storage addr;
 	struct socket *sock;
 	struct sock *sk;
 	int err;
@@ -70,7 +70,7 @@ int disagg_tcp_claim(struct disagg_lane *lane, int fd, const char **why)
 	if (!sock) {
 		*why = err == -ENOTSOCK ? "lane: fd is no socket" :
 					  "lane: fd is no open file descriptor";
-		return err;
+		return ERR_PTR(err);
 	}
 	sk = sock->sk;
 
@@ -84,8 +84,7 @@ int disagg_tcp_claim(struct disagg_lane *lane, int fd, const char **why)
 		*why = "lane: fd has an upper layer protocol such as TLS, which is not supported";
 		goto err_put;
 	}
-	if (READ_ONCE(sk->sk_state) != TCP_ESTABLISHED ||
-	    kernel_getpeername(sock, (struct sockaddr *)&addr) < 0) {
+	if (READ_ONCE(sk->sk_state) != TCP_ESTABLISHED) {
 		err = -ENOTCONN;
 		*why = "lane: fd is not connected";
 		goto err_put;
@@ -102,13 +101,11 @@ int disagg_tcp_claim(struct disagg_lane *lane, int fd, const char **why)
 	}
 
 	disagg_tcp_reclassify(sk);
-	snprintf(lane->peer, sizeof(lane->peer), "%pISpc", &addr);
-	lane->sock = sock;
-	return 0;
+	return sock;
 
 err_put:
 	sockfd_put(sock);
-	return err;
+	return ERR_PTR(err);
 }
 
 static int disagg_tcp_take_frame(struct disagg_lane *lane, struct sk_buff *skb,
@@ -181,8 +178,7 @@ static int disagg_tcp_recv(read_descriptor_t *desc, struct sk_buff *skb,
 		}
 		if (n < 0) {
 			lane->rx_state = DISAGG_RX_STOPPED;
-			disagg_link_fail(lane->link, "lane %u: receiving failed: %d",
-					 lane->index, n);
+			disagg_lane_fail(lane, "receiving failed: %d", n);
 			return done ?: n;
 		}
 		done += n;
@@ -232,14 +228,11 @@ static void disagg_tcp_check_state(struct disagg_lane *lane)
 	    test_bit(DISAGG_LINK_CLOSING, &lane->link->flags))
 		return;
 	if (err == ETIMEDOUT)
-		disagg_link_fail(lane->link, "lane %u: the target does not answer TCP",
-				 lane->index);
+		disagg_lane_fail(lane, "the target does not answer TCP");
 	else if (err)
-		disagg_link_fail(lane->link, "lane %u: the connection broke: error %d",
-				 lane->index, err);
+		disagg_lane_fail(lane, "the connection broke: error %d", err);
 	else
-		disagg_link_fail(lane->link, "lane %u: the target closed the connection",
-				 lane->index);
+		disagg_lane_fail(lane, "the target closed the connection");
 }
 
 static void disagg_tcp_state_change(struct sock *sk)
@@ -303,8 +296,8 @@ int disagg_tcp_start(struct disagg_lane *lane)
  * @abort: drop what is queued in the socket, and every page it refers to;
  *	otherwise an orderly shutdown
  *
- * On return nothing touches the lane's requests. Waits for nobody outside this
- * host. May be called again.
+ * On return nothing touches the lane's requests, which stay where they are.
+ * Waits for nobody outside this host. May be called again.
  */
 void disagg_tcp_stop(struct disagg_lane *lane, bool abort)
 {
@@ -317,8 +310,7 @@ void disagg_tcp_stop(struct disagg_lane *lane, bool abort)
 
 	mutex_lock(&lane->tx_mutex);
 	lane->stopped = true;
-	lane->tx_list = NULL;
-	llist_del_all(&lane->tx_new);
+	WRITE_ONCE(lane->tx_blocked, true);
 	mutex_unlock(&lane->tx_mutex);
 
 	lock_sock(sk);
@@ -330,6 +322,7 @@ void disagg_tcp_stop(struct disagg_lane *lane, bool abort)
 			sk->sk_data_ready = lane->saved_data_ready;
 			sk->sk_write_space = lane->saved_write_space;
 			sk->sk_state_change = lane->saved_state_change;
+			lane->saved_data_ready = NULL;
 		}
 	}
 	write_unlock_bh(&sk->sk_callback_lock);
@@ -444,16 +437,33 @@ static int disagg_lane_transmit_one(struct disagg_lane *lane, struct disagg_io *
 	return 0;
 }
 
+/* End what waits on a lane that is stopped, in vain. tx_mutex held. */
+static void disagg_lane_end_queued(struct disagg_lane *lane)
+{
+	struct disagg_io *io;
+
+	while ((io = disagg_lane_next(lane))) {
+		lane->tx_list = io->node.next;
+		lane->link->ops->done(io, -ENOLINK, NULL);
+	}
+}
+
 /* Send all that is queued, or as much as the socket takes. tx_mutex held. */
 static void disagg_lane_transmit(struct disagg_lane *lane)
 {
-	struct sock *sk = lane->sock->sk;
 	unsigned int noreclaim;
 	struct disagg_io *io;
+	struct sock *sk;
 	int err = 0;
 
-	if (lane->stopped)
+	if (lane->stopped) {
+		if (test_bit(DISAGG_LANE_FAIL_FAST, &lane->flags))
+			disagg_lane_end_queued(lane);
+		else
+			WRITE_ONCE(lane->tx_blocked, true);
 		return;
+	}
+	sk = lane->sock->sk;
 
 	lock_sock(sk);
 	noreclaim = memalloc_noreclaim_save();
@@ -468,8 +478,7 @@ static void disagg_lane_transmit(struct disagg_lane *lane)
 	if (err == -EAGAIN)
 		WRITE_ONCE(lane->tx_blocked, true);
 	else if (err)
-		disagg_link_fail(lane->link, "lane %u: sending failed: error %d",
-				 lane->index, -err);
+		disagg_lane_fail(lane, "sending failed: error %d", -err);
 	memalloc_noreclaim_restore(noreclaim);
 	release_sock(sk);
 }
@@ -512,6 +521,72 @@ void disagg_lane_send(struct disagg_lane *lane, struct disagg_io *io, bool last)
 	llist_add(&io->node, &lane->tx_new);
 	if (last)
 		disagg_lane_kick(lane);
+}
+
+/**
+ * disagg_lane_park - queue again what was sent and not answered
+ * @lane: a lane that is silenced
+ *
+ * What the target did of it, if anything, has ended before it welcomes this lane
+ * again, so that a request that is sent twice has the effect of one.
+ */
+void disagg_lane_park(struct disagg_lane *lane)
+{
+	struct disagg_io *first, *io;
+	u32 tag, n = 0;
+
+	mutex_lock(&lane->tx_mutex);
+	first = disagg_lane_next(lane);
+	for (tag = 0; tag < lane->link->depth; tag++) {
+		io = lane->slots[tag].io;
+		/* Its payload was on its way in. */
+		if (lane->rx_io && le32_to_cpu(lane->rx_io->frame.tag) == tag)
+			io = lane->rx_io;
+		if (!io)
+			continue;
+		lane->slots[tag].io = NULL;
+		io->sent = 0;
+		n++;
+		/* It was being sent, and is still the first in the list. */
+		if (io == first)
+			continue;
+		io->node.next = lane->tx_list;
+		lane->tx_list = &io->node;
+	}
+	lane->rx_io = NULL;
+	lane->rx_have = 0;
+	lane->rx_state = DISAGG_RX_FRAME;
+	WRITE_ONCE(lane->replays, lane->replays + n);
+	mutex_unlock(&lane->tx_mutex);
+}
+
+/* A lane has a new socket, which is started: send on. */
+void disagg_lane_resume(struct disagg_lane *lane)
+{
+	mutex_lock(&lane->tx_mutex);
+	lane->stopped = false;
+	WRITE_ONCE(lane->tx_blocked, false);
+	mutex_unlock(&lane->tx_mutex);
+	queue_work(disagg_wq, &lane->tx_work);
+}
+
+/* A lane is lost, and DISAGG_LANE_FAIL_FAST is set: end what waits on it. */
+void disagg_lane_end_parked(struct disagg_lane *lane)
+{
+	mutex_lock(&lane->tx_mutex);
+	/* Who finds the mutex held leaves the rest to its holder, unless that is blocked. */
+	WRITE_ONCE(lane->tx_blocked, false);
+	mutex_unlock(&lane->tx_mutex);
+	disagg_lane_kick(lane);
+}
+
+/* Forget what is queued: the link has failed, and its owner ends the requests. */
+void disagg_lane_drop(struct disagg_lane *lane)
+{
+	mutex_lock(&lane->tx_mutex);
+	lane->tx_list = NULL;
+	llist_del_all(&lane->tx_new);
+	mutex_unlock(&lane->tx_mutex);
 }
 
 void disagg_tcp_tx_work(struct work_struct *work)

@@ -421,7 +421,7 @@ DG_FN int device_del(struct dgnl *nl, const char *node, const char *name, bool f
 	return ask(nl, &m, &a);
 }
 
-/* @type: DISAGG_A_DEVICE_SIZE or _IO_TIMEOUT */
+/* @type: DISAGG_A_DEVICE_SIZE, or a timer */
 DG_FN int device_set(struct dgnl *nl, const char *node, const char *name, int type,
 		     uint64_t value)
 {
@@ -463,6 +463,7 @@ struct device_new {
 	const char *node, *name;
 	uint64_t size, features;
 	uint32_t block_size, flags, max_payload, max_discard, depth, io_timeout;
+	uint32_t dead_after;	/* 0: not said */
 	const int *lanes;
 	unsigned int nr_lanes;
 };
@@ -515,8 +516,55 @@ DG_FN void device_new_msg(const struct dgnl *nl, struct msg *m, const struct dev
 	put_u32(m, DISAGG_A_DEVICE_MAX_DISCARD, d->max_discard);
 	put_u32(m, DISAGG_A_DEVICE_DEPTH, d->depth);
 	put_u32(m, DISAGG_A_DEVICE_IO_TIMEOUT, d->io_timeout);
+	if (d->dead_after)
+		put_u32(m, DISAGG_A_DEVICE_DEAD_AFTER, d->dead_after);
 	for (unsigned int i = 0; i < d->nr_lanes; i++)
 		put_lane(m, i, d->lanes[i]);
+}
+
+/* What the device has of lane @index. Return: whether there is one. */
+DG_FN bool find_lane(const struct answer *a, uint32_t index, const void **start, size_t *len)
+{
+	for_each_attr(attr, a->reply, a->len) {
+		if ((attr->nla_type & NLA_TYPE_MASK) != DISAGG_A_DEVICE_LANE)
+			continue;
+		*start = attr_data(attr);
+		*len = attr->nla_len - NLA_HDRLEN;
+		if (get_num(*start, *len, DISAGG_A_LANE_INDEX) == index)
+			return true;
+	}
+	return false;
+}
+
+/* A number of lane @index of a device; 0 if there is none. */
+DG_FN uint64_t lane_num(struct dgnl *nl, const char *node, const char *name, uint32_t index,
+			int type)
+{
+	struct answer a;
+	const void *start;
+	size_t len;
+
+	if (device_get(nl, node, name, &a) || !find_lane(&a, index, &start, &len))
+		return 0;
+	return get_num(start, len, type);
+}
+
+/* Hand @fd to lane @index in place of its socket number @generation. Return: errno. */
+DG_FN int lane_replace(struct dgnl *nl, const char *node, const char *name, uint32_t index,
+		       uint32_t generation, int fd, struct answer *a)
+{
+	struct nlattr *lane;
+	struct msg m;
+
+	msg_begin(&m, nl->family, DISAGG_CMD_DEVICE_SET);
+	put_str(&m, DISAGG_A_DEVICE_NODE, node);
+	put_str(&m, DISAGG_A_DEVICE_NAME, name);
+	lane = nest(&m, DISAGG_A_DEVICE_LANE);
+	put_u32(&m, DISAGG_A_LANE_INDEX, index);
+	put_u32(&m, DISAGG_A_LANE_GENERATION, generation);
+	put(&m, DISAGG_A_LANE_FD, &fd, sizeof(fd));
+	nest_end(&m, lane);
+	return ask(nl, &m, a);
 }
 
 /* Return: 0 with the number of the disk in *@id, or errno. */

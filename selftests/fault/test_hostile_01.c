@@ -215,29 +215,28 @@ struct hostile {
 };
 
 #define LIVE	DISAGG_DEVICE_STATE_LIVE
-#define LOST	DISAGG_DEVICE_STATE_LOST
 #define DEAD	DISAGG_DEVICE_STATE_DEAD
 
 static const struct hostile cases[] = {
-	{ "a frame that is no reply", bad_magic, EIO, LOST, "no reply" },
-	{ "a tag out of range", bad_tag, EIO, LOST, "tag" },
-	{ "another operation", bad_op, EIO, LOST, "another operation" },
-	{ "reserved bytes", reserved_bits, EIO, LOST, "reserved" },
-	{ "flags", flags_set, EIO, LOST, "reserved" },
-	{ "a CRC that was not agreed on", uninvited_crc, EIO, LOST, "CRC" },
-	{ "a payload of 4 GiB", long_payload, EIO, LOST, "too long" },
-	{ "a payload too short", short_payload, EIO, LOST, "length" },
-	{ "an error with a payload", payload_with_error, EIO, LOST, "length" },
-	{ "half a frame, then silence", half_frame, EIO, LOST, "no answer within" },
-	{ "half a payload, then silence", half_payload, EIO, LOST, "no answer within" },
-	{ "half a payload, then the end", half_payload_then_end, EIO, LOST, "closed" },
-	{ "silence", silence, EIO, LOST, "no answer within" },
-	{ "the end", end, EIO, LOST, "closed" },
-	{ "a reset", reset, EIO, LOST, "broke" },
+	{ "a frame that is no reply", bad_magic, EIO, DEAD, "no reply" },
+	{ "a tag out of range", bad_tag, EIO, DEAD, "tag" },
+	{ "another operation", bad_op, EIO, DEAD, "another operation" },
+	{ "reserved bytes", reserved_bits, EIO, DEAD, "reserved" },
+	{ "flags", flags_set, EIO, DEAD, "reserved" },
+	{ "a CRC that was not agreed on", uninvited_crc, EIO, DEAD, "CRC" },
+	{ "a payload of 4 GiB", long_payload, EIO, DEAD, "too long" },
+	{ "a payload too short", short_payload, EIO, DEAD, "length" },
+	{ "an error with a payload", payload_with_error, EIO, DEAD, "length" },
+	{ "half a frame, then silence", half_frame, EIO, DEAD, "no answer within" },
+	{ "half a payload, then silence", half_payload, EIO, DEAD, "no answer within" },
+	{ "half a payload, then the end", half_payload_then_end, EIO, DEAD, "closed" },
+	{ "silence", silence, EIO, DEAD, "no answer within" },
+	{ "the end", end, EIO, DEAD, "closed" },
+	{ "a reset", reset, EIO, DEAD, "broke" },
 	{ "status: I/O error", status_io, EIO, LIVE, "" },
 	{ "status: no space", status_no_space, ENOSPC, LIVE, "" },
 	{ "status: one that nobody knows", status_unknown, EIO, LIVE, "" },
-	{ "status: bad request", status_proto, EIO, LOST, "can't read" },
+	{ "status: bad request", status_proto, EIO, DEAD, "can't read" },
 	{ "status: the lease has ended", status_stale, EIO, DEAD, "lease" },
 	{ "an old reply before the right one", old_generation_first, 0, LIVE, "" },
 	{ "a reply to nothing before the right one", unused_tag_first, 0, LIVE, "" },
@@ -371,7 +370,7 @@ static void one_lane_of_two(void)
 		bail("no memory");
 	fd = open_disk(make_device(s, 2, 30000), O_RDWR | O_DIRECT);
 	shutdown(s[1].fd, SHUT_RDWR);
-	result(in_state(LOST, "lane 1"), "one lane of two is closed: the device is lost");
+	result(in_state(DEAD, "lane 1"), "one lane of two is closed: the device is lost");
 	result(pread(fd, buf, 4096, 0) < 0 && errno == EIO, "reads fail");
 	result(pwrite(fd, buf, 4096, 0) < 0 && errno == EIO, "writes fail");
 	result(is_closed(s[0].fd), "the other lane is closed by us");
@@ -517,7 +516,7 @@ static void early_reply(void)
 	fd = open_disk(id, O_RDWR | O_DIRECT);
 	result(pwrite(fd, buf, EARLY_LEN, 0) < 0 && errno == EIO,
 	       "an OK to a WRITE that is still on the way is no success");
-	result(in_state(LOST, "before it had the request"), "and ends the link");
+	result(in_state(DEAD, "before it had the request"), "and ends the link");
 	close(fd);
 	result(goes_at_once(), "an early target: it can be deleted");
 	free(buf);

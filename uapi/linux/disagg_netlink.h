@@ -14,6 +14,7 @@
 #define DISAGG_LABEL_MAX	127
 #define DISAGG_MAX_LANES	64
 #define DISAGG_LEASE_LEN	16
+#define DISAGG_NEVER		4294967295
 
 /*
  * what the device looks like to programs
@@ -37,7 +38,8 @@ enum disagg_resource_class {
  * enum disagg_device_state - state of a device
  * @DISAGG_DEVICE_STATE_CONNECTING: being attached; not visible to programs yet
  * @DISAGG_DEVICE_STATE_LIVE: usable
- * @DISAGG_DEVICE_STATE_LOST: the link has failed; I/O fails
+ * @DISAGG_DEVICE_STATE_LOST: a lane has no connection, and its I/O waits for
+ *   one, or fails after fail-fast
  * @DISAGG_DEVICE_STATE_REMOVING: being detached
  * @DISAGG_DEVICE_STATE_DEAD: given up; only deletion is left
  */
@@ -113,6 +115,9 @@ enum {
 	DISAGG_A_LANE_STALE,
 	DISAGG_A_LANE_TX_BYTES,
 	DISAGG_A_LANE_RX_BYTES,
+	DISAGG_A_LANE_GENERATION,
+	DISAGG_A_LANE_REPLAYS,
+	DISAGG_A_LANE_REASON,
 
 	__DISAGG_A_LANE_MAX,
 	DISAGG_A_LANE_MAX = (__DISAGG_A_LANE_MAX - 1)
@@ -148,6 +153,8 @@ enum {
 	DISAGG_A_DEVICE_ERRORS,
 	DISAGG_A_DEVICE_REASON,
 	DISAGG_A_DEVICE_CREATED,
+	DISAGG_A_DEVICE_FAIL_FAST,
+	DISAGG_A_DEVICE_DEAD_AFTER,
 
 	__DISAGG_A_DEVICE_MAX,
 	DISAGG_A_DEVICE_MAX = (__DISAGG_A_DEVICE_MAX - 1)

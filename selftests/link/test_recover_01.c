@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Lanes that break and are replaced, by this program in the part of the agent: what
+ * was not answered is done again, on the new connection and nowhere else; the
+ * other lanes go on; and the timers do what they say, also when they change.
+ */
+#define _GNU_SOURCE
+#include <sched.h>
+
+#include "../control/dgnl.h"
+
+#define SIZE		(16 << 20)
+#define LEN		65536
+#define LIVE		DISAGG_DEVICE_STATE_LIVE
+#define LOST		DISAGG_DEVICE_STATE_LOST
+#define DEAD		DISAGG_DEVICE_STATE_DEAD
+
+static struct dgnl nl;
+static char *store;
+
+static int open_disk(unsigned int id)
+{
+	char path[40];
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/disagg%u", id);
+	for (int i = 0; i < 200; i++) {
+		fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+		if (fd >= 0)
+			return fd;
+		poll(NULL, 0, 20);
+	}
+	bail(path);
+}
+
+/* A device that is kept, whose lanes @servers serve; opened. */
+static int make(struct server *servers, unsigned int nr_lanes, unsigned int timeout_ms)
+{
+	struct device_new d;
+	unsigned int id;
+	int fds[4];
+
+	for (unsigned int i = 0; i < nr_lanes; i++)
+		fds[i] = serve(&servers[i]);
+	d = device_defaults(fds, nr_lanes);
+	d.size = SIZE;
+	d.io_timeout = timeout_ms;
+	d.dead_after = DISAGG_NEVER;
+	if (device_new(&nl, &d, &id))
+		bail("no device");
+	for (unsigned int i = 0; i < nr_lanes; i++)
+		close(fds[i]);
+	if (system("udevadm settle --timeout=20"))
+		note("udev is not done");
+	return open_disk(id);
+}
+
+static bool in_state(int state)
+{
+	int is = 0;
+
+	for (int i = 0; i < 400; i++) {
+		is = device_state(&nl, "n", "d");
+		if (is == state)
+			return true;
+		poll(NULL, 0, 20);
+	}
+	note("state %d, not %d", is, state);
+	return false;
+}
+
+static bool lane_in_state(unsigned int lane, unsigned int state)
+{
+	for (int i = 0; i < 400; i++) {
+		if (lane_num(&nl, "n", "d", lane, DISAGG_A_LANE_STATE) == state)
+			return true;
+		poll(NULL, 0, 20);
+	}
+	return false;
+}
+
+/* As the target does it: the old connection is served to its end, then the new one. */
+static int renew(struct server *s, unsigned int lane)
+{
+	uint32_t generation = lane_num(&nl, "n", "d", lane, DISAGG_A_LANE_GENERATION);
+	struct answer a;
+	int fd;
+
+	fd = serve(s);
+	lane_replace(&nl, "n", "d", lane, generation, fd, &a);
+	close(fd);
+	if (a.error)
+		note("lane %u: %s: %s", lane, strerror(a.error), a.text);
+	return a.error;
+}
+
+static void unmake(int fd, struct server *servers, unsigned int nr_lanes, const char *name)
+{
+	uint64_t start = now_ms();
+	int err;
+
+	close(fd);
+	err = device_del(&nl, "n", "d", true);
+	result(!err && now_ms() - start <= 2000, "%s: it can be deleted", name);
+	for (unsigned int i = 0; i < nr_lanes; i++)
+		serve_end(&servers[i]);
+}
+
+/* ---- one request, cut ---- */
+
+struct job {
+	pthread_t thread;
+	int fd, cpu;
+	bool write;
+	char *buf;
+	off_t offset;
+	ssize_t n;
+	int error;
+	volatile bool done;
+};
+
+static void *job_main(void *data)
+{
+	struct job *j = data;
+	cpu_set_t cpus;
+
+	if (j->cpu >= 0) {
+		CPU_ZERO(&cpus);
+		CPU_SET(j->cpu, &cpus);
+		sched_setaffinity(0, sizeof(cpus), &cpus);
+	}
+	j->n = j->write ? pwrite(j->fd, j->buf, LEN, j->offset) :
+			  pread(j->fd, j->buf, LEN, j->offset);
+	j->error = j->n < 0 ? errno : 0;
+	j->done = true;
+	return NULL;
+}
+
+static void job_start(struct job *j, int fd, bool write, off_t offset)
+{
+	j->fd = fd;
+	j->write = write;
+	j->offset = offset;
+	j->done = false;
+	if (!j->buf && posix_memalign((void **)&j->buf, 4096, LEN))
+		bail("no memory");
+	memset(j->buf, write ? 0x5a : 0, LEN);
+	if (pthread_create(&j->thread, NULL, job_main, j))
+		bail("no thread");
+}
+
+/* Return: 0, errno, or -1 if it has not ended within @ms. */
+static int job_end(struct job *j, unsigned int ms)
+{
+	uint64_t end = now_ms() + ms;
+
+	while (!j->done && now_ms() < end)
+		poll(NULL, 0, 5);
+	if (!j->done)
+		return -1;
+	pthread_join(j->thread, NULL);
+	return j->n == LEN ? 0 : j->error;
+}
+
+static volatile bool misbehave;
+
+/* Done, and never answered. */
+static bool done_then_end(struct server *s, struct disagg_wire_frame *f)
+{
+	if (!misbehave)
+		return answer_well(s, f);
+	make_reply(s, f);
+	shutdown(s->fd, SHUT_RDWR);
+	return false;
+}
+
+/* Not done, not answered. */
+static bool end(struct server *s, struct disagg_wire_frame *f)
+{
+	if (!misbehave)
+		return answer_well(s, f);
+	shutdown(s->fd, SHUT_RDWR);
+	return false;
+}
+
+static bool half_reply(struct server *s, struct disagg_wire_frame *f)
+{
+	const char *payload;
+
+	if (!misbehave)
+		return answer_well(s, f);
+	payload = make_reply(s, f);
+	write_all(s->fd, f, f->payload ? sizeof(*f) : 20);
+	write_all(s->fd, payload, f->payload / 2);
+	shutdown(s->fd, SHUT_RDWR);
+	return false;
+}
+
+static bool silence(struct server *s, struct disagg_wire_frame *f)
+{
+	return misbehave ? true : answer_well(s, f);
+}
+
+static bool garbage(struct server *s, struct disagg_wire_frame *f)
+{
+	if (!misbehave)
+		return answer_well(s, f);
+	return write_all(s->fd, dg_zeros, 1000);
+}
+
+static const struct cut {
+	const char *name;
+	bool (*odd)(struct server *s, struct disagg_wire_frame *f);
+	bool write;
+} cuts[] = {
+	{ "a WRITE that was done and not answered", done_then_end, true },
+	{ "a WRITE that was not done", end, true },
+	{ "a WRITE with half an answer", half_reply, true },
+	{ "a READ that was not answered", end, false },
+	{ "a READ with half an answer", half_reply, false },
+	{ "a WRITE met with silence", silence, true },
+	{ "a READ answered with garbage", garbage, false },
+};
+
+static void one_cut(const struct cut *c)
+{
+	struct server s = { .odd = c->odd, .store = store };
+	struct job j = { .cpu = -1 };
+	unsigned int before;
+	int fd, err;
+	bool ok;
+
+	misbehave = false;
+	memset(store + LEN, c->write ? 0 : 0x77, LEN);
+	fd = make(&s, 1, 1000);
+	misbehave = true;
+	job_start(&j, fd, c->write, LEN);
+	ok = in_state(LOST);
+	poll(NULL, 0, 100);
+	result(ok && !j.done && lane_in_state(0, DISAGG_LANE_STATE_LOST), "%s: it waits",
+	       c->name);
+	/* What the old connection did or did not do must not matter. */
+	if (c->write)
+		memset(store + LEN, 0, LEN);
+	misbehave = false;
+	serve_end(&s);
+	before = lane_num(&nl, "n", "d", 0, DISAGG_A_LANE_REPLAYS);
+	ok = before == 1 && !renew(&s, 0);
+	err = job_end(&j, 5000);
+	if (err || !ok)
+		note("%u replays, errno %d", before, err);
+	result(ok && !err && !memcmp(store + LEN, j.buf, LEN), "%s: it is done again", c->name);
+	result(in_state(LIVE) && lane_in_state(0, DISAGG_LANE_STATE_LIVE) &&
+	       lane_num(&nl, "n", "d", 0, DISAGG_A_LANE_GENERATION) == 2,
+	       "%s: the device lives again", c->name);
+	unmake(fd, &s, 1, c->name);
+	free(j.buf);
+}
+
+/* The target takes nothing in: most of the request is not even sent. */
+static void cut_while_sending(void)
+{
+	struct server s = { .store = store };
+	struct job j = { .cpu = -1 };
+	int fd, lane, peer, small = 4096;
+	struct device_new d;
+	unsigned int id;
+
+	lane = tcp_pair(&peer);
+	setsockopt(peer, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	setsockopt(lane, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	d = device_defaults(&lane, 1);
+	d.dead_after = DISAGG_NEVER;
+	if (device_new(&nl, &d, &id))
+		bail("no device");
+	close(lane);
+	fd = open_disk(id);
+	memset(store, 0, LEN);
+	job_start(&j, fd, true, 0);
+	poll(NULL, 0, 200);
+	close(peer);
+	result(in_state(LOST) && !j.done, "cut while sending: it waits");
+	result(!renew(&s, 0) && !job_end(&j, 5000) && !memcmp(store, j.buf, LEN),
+	       "cut while sending: it is sent again, from its start");
+	unmake(fd, &s, 1, "cut while sending");
+	free(j.buf);
+}
+
+/* ---- handing over ---- */
+
+static void hand_over(void)
+{
+	struct server old = { .odd = silence, .store = store }, new = { .store = store };
+	struct job j = { .cpu = -1 };
+	struct answer a;
+	int fd, other, peer;
+
+	misbehave = false;
+	fd = make(&old, 1, 30000);
+	misbehave = true;
+	memset(store, 0x33, LEN);
+	job_start(&j, fd, false, 0);
+	poll(NULL, 0, 100);
+	other = tcp_pair(&peer);
+	result(lane_replace(&nl, "n", "d", 0, 2, other, &a) == ESTALE &&
+	       strstr(a.text, "meanwhile"), "a generation that is not the lane's is refused");
+	result(lane_replace(&nl, "n", "d", 0, 0, other, &a) == ESTALE, "nor one of before");
+	result(lane_replace(&nl, "n", "d", 1, 1, other, &a) == EINVAL, "nor a lane too many");
+	result(lane_replace(&nl, "n", "d", 0, 1, 0, &a) == ENOTSOCK ||
+	       a.error == EBADF, "a file that is no socket is refused");
+	result(!j.done && lane_in_state(0, DISAGG_LANE_STATE_LIVE),
+	       "and the lane goes on with the one that it has");
+	shutdown(peer, SHUT_RDWR);
+	poll(NULL, 0, 50);
+	result(lane_replace(&nl, "n", "d", 0, 1, other, &a) == ENOTCONN,
+	       "a connection that has ended is refused");
+	close(other);
+	close(peer);
+	/* Late answers of the old connection are nobody's. */
+	result(!renew(&new, 0) && !job_end(&j, 5000) && j.buf[LEN - 1] == 0x33,
+	       "a live lane can be replaced, and its requests move");
+	result(is_closed(old.fd), "its old connection is closed");
+	result(in_state(LIVE), "the device lives");
+	misbehave = false;
+	serve_end(&old);
+	unmake(fd, &new, 1, "handing over");
+	free(j.buf);
+}
+
+static void one_of_two(void)
+{
+	struct server s[2] = { { .store = store }, { .store = store } };
+	struct job j[2] = { { .cpu = 0 }, { .cpu = 1 } };
+	unsigned int waits = 0;
+	bool ok;
+	int fd;
+
+	misbehave = false;
+	fd = make(s, 2, 30000);
+	serve_end(&s[1]);
+	ok = in_state(LOST);
+	for (int i = 0; i < 2; i++)
+		job_start(&j[i], fd, true, i * LEN);
+	/* Which processor has which lane is the block layer's business. */
+	for (int i = 0; i < 100 && (!j[0].done && !j[1].done); i++)
+		poll(NULL, 0, 20);
+	poll(NULL, 0, 200);
+	for (int i = 0; i < 2; i++)
+		waits += !j[i].done;
+	result(ok && waits == 1 && lane_in_state(0, DISAGG_LANE_STATE_LIVE),
+	       "one lane of two is lost: the other goes on");
+	result(!renew(&s[1], 1) && !job_end(&j[0], 5000) && !job_end(&j[1], 5000) &&
+	       in_state(LIVE), "and so does that one with a new connection");
+	unmake(fd, s, 2, "one of two");
+	for (int i = 0; i < 2; i++)
+		free(j[i].buf);
+}
+
+/* ---- timers ---- */
+
+static void fail_fast(void)
+{
+	struct server s = { .store = store };
+	struct job j = { .cpu = -1 };
+	uint64_t start;
+	int fd, err;
+
+	misbehave = false;
+	fd = make(&s, 1, 30000);
+	device_set(&nl, "n", "d", DISAGG_A_DEVICE_FAIL_FAST, 700);
+	serve_end(&s);
+	start = now_ms();
+	job_start(&j, fd, true, 0);
+	err = job_end(&j, 5000);
+	result(err == ENOLINK && now_ms() - start >= 500,
+	       "fail-fast: what waits fails after its time, not before");
+	start = now_ms();
+	job_start(&j, fd, true, 0);
+	result(job_end(&j, 5000) == ENOLINK && now_ms() - start < 500,
+	       "fail-fast: what comes later fails at once");
+	device_set(&nl, "n", "d", DISAGG_A_DEVICE_FAIL_FAST, DISAGG_NEVER);
+	job_start(&j, fd, true, 0);
+	poll(NULL, 0, 300);
+	result(!j.done, "fail-fast: never, and I/O waits again");
+	device_set(&nl, "n", "d", DISAGG_A_DEVICE_FAIL_FAST, 0);
+	result(job_end(&j, 5000) == ENOLINK, "fail-fast: 0, and it fails");
+	result(in_state(LOST) && !renew(&s, 0), "a connection comes");
+	job_start(&j, fd, true, 0);
+	result(!job_end(&j, 5000) && in_state(LIVE), "and I/O goes on");
+	unmake(fd, &s, 1, "fail-fast");
+	free(j.buf);
+}
+
+static void dead_after(void)
+{
+	struct server s = { .store = store };
+	struct job j = { .cpu = -1 };
+	struct answer a;
+	uint64_t start;
+	int fd, other, peer;
+
+	misbehave = false;
+	fd = make(&s, 1, 30000);
+	device_set(&nl, "n", "d", DISAGG_A_DEVICE_DEAD_AFTER, 700);
+	serve_end(&s);
+	start = now_ms();
+	job_start(&j, fd, true, 0);
+	result(job_end(&j, 5000) == EIO && now_ms() - start >= 500,
+	       "dead-after: what waits fails after its time, not before");
+	result(in_state(DEAD), "dead-after: the device is dead");
+	other = tcp_pair(&peer);
+	result(lane_replace(&nl, "n", "d", 0, 1, other, &a) == ENODEV,
+	       "dead-after: it takes no new connection");
+	close(other);
+	close(peer);
+	unmake(fd, NULL, 0, "dead-after");
+
+	fd = make(&s, 1, 30000);
+	serve_end(&s);
+	job_start(&j, fd, true, 0);
+	result(in_state(LOST), "dead-after: never");
+	device_set(&nl, "n", "d", DISAGG_A_DEVICE_DEAD_AFTER, 0);
+	result(job_end(&j, 5000) == EIO && in_state(DEAD), "dead-after: 0, and it is given up");
+	unmake(fd, NULL, 0, "given up");
+	free(j.buf);
+}
+
+static void delete_while_lost(void)
+{
+	struct server s = { .store = store };
+	struct job j = { .cpu = -1 };
+	uint64_t start;
+	int fd;
+
+	misbehave = false;
+	fd = make(&s, 1, 600000);
+	serve_end(&s);
+	job_start(&j, fd, true, 0);
+	result(in_state(LOST) && device_del(&nl, "n", "d", false) == EBUSY,
+	       "a lost device in use is not deleted");
+	start = now_ms();
+	result(!device_del(&nl, "n", "d", true) && now_ms() - start <= 2000,
+	       "by force it is, at once");
+	result(job_end(&j, 2000) == EIO, "and who waits for it is told");
+	close(fd);
+	free(j.buf);
+
+	close(make(&s, 1, 600000));
+	serve_end(&s);
+	start = now_ms();
+	result(in_state(LOST) && !device_del(&nl, "n", "d", false) && now_ms() - start <= 2000,
+	       "a lost device that nobody has open needs no force");
+}
+
+int main(void)
+{
+	need_module();
+	nl = dgnl_open();
+	store = calloc(1, SIZE);
+	if (node_new(&nl, "n"))
+		bail("no node");
+	for (size_t i = 0; i < sizeof(cuts) / sizeof(*cuts); i++)
+		one_cut(&cuts[i]);
+	cut_while_sending();
+	hand_over();
+	one_of_two();
+	fail_fast();
+	dead_after();
+	delete_while_lost();
+	result(!node_del(&nl, "n", false) && !module_refs(), "nothing is left");
+	return finish();
+}
