@@ -19,15 +19,16 @@ CLEANUPS=()
 # The programs: what DISAGGCTL and DISAGGD say, else the installed ones, else
 # those that were built in this checkout.
 _tools=$(cd "$(dirname "${BASH_SOURCE[0]}")/../tools" && pwd)
-# program NAME: where it is.
+# program NAME [FOLDER]: where it is.
 _program()
 {
-	if ! command -v "$1" && [ -x "$_tools/$1/$1" ]; then
-		echo "$_tools/$1/$1"
+	if ! command -v "$1" && [ -x "$_tools/${2:-$1}/$1" ]; then
+		echo "$_tools/${2:-$1}/$1"
 	fi
 }
 DISAGGCTL=${DISAGGCTL:-$(_program disaggctl)}
 DISAGGD=${DISAGGD:-$(_program disaggd)}
+AGENT=${AGENT:-$(_program disagg-agent agent)}
 if [ -z "$DISAGGCTL" ] || [ -z "$DISAGGD" ]; then
 	die "disaggctl and disaggd are not built"
 fi
@@ -132,6 +133,29 @@ start_target()
 	run_target "$1"
 	"$DISAGGCTL" target add "$1" "127.0.0.1:$(target_port "$1")" >/dev/null ||
 		die "target $1 cannot be added"
+}
+
+# start_agent: what restores links; its log is in $WORK/agent.log.
+start_agent()
+{
+	"$AGENT" 2>>"$WORK/agent.log" &
+	echo $! >"$WORK/agent.pid"
+	add_cleanup "kill -9 \$(cat $WORK/agent.pid)"
+	wait_for 10 agent_runs || die "the agent does not start: $(cat "$WORK/agent.log")"
+}
+
+agent_runs()
+{
+	[ -e "$DISAGG_RUNDIR/agent.lock" ] && ! flock -n "$DISAGG_RUNDIR/agent.lock" true
+}
+
+stop_agent()
+{
+	local pid
+
+	pid=$(cat "$WORK/agent.pid")
+	kill -s "${1:-TERM}" "$pid"
+	wait "$pid" 2>/dev/null
 }
 
 target_pid()

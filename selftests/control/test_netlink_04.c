@@ -447,13 +447,13 @@ static void bad_sets(void)
 	result(!device_set(&nl, "n", "d", DISAGG_A_DEVICE_IO_TIMEOUT, 100) &&
 	       !device_set(&nl, "n", "d", DISAGG_A_DEVICE_SIZE, 32 << 20), "what is right is done");
 
-	/* A lost device keeps its size, and can still be given a timeout. */
+	/* A dead device keeps its size, and can still be given a timeout. */
 	serve_end(&s);
 	for (int i = 0; i < 100 && device_state(&nl, "n", "d") == DISAGG_DEVICE_STATE_LIVE; i++)
 		poll(NULL, 0, 50);
-	result(device_state(&nl, "n", "d") == DISAGG_DEVICE_STATE_LOST, "its target goes");
+	result(device_state(&nl, "n", "d") == DISAGG_DEVICE_STATE_DEAD, "its target goes");
 	result(device_set(&nl, "n", "d", DISAGG_A_DEVICE_SIZE, 64 << 20) == ENODEV,
-	       "a lost device cannot grow");
+	       "a dead device cannot grow");
 	result(!device_del(&nl, "n", "d", true), "it goes");
 	close(fd);
 }

@@ -52,7 +52,7 @@ worker=$(target_workers t1 | head -n1)
 kill -9 "$worker"
 check "killed: fio ends" wait_for $BOUND_S gone "$(cat "$WORK/killed")"
 check "killed: with an I/O error" failed_with_eio "$WORK/killed.out"
-check "killed: the device is lost" wait_for 5 in_state killed/mem0 lost
+check "killed: the device is dead" wait_for 5 in_state killed/mem0 dead
 check_fails any "Input/output error" "killed: new I/O fails at once" \
 	timeout 2 dd if="$disk" of=/dev/null bs=4k count=1 iflag=direct
 check "killed: no task is stuck" none_stuck
@@ -72,7 +72,7 @@ workers=$(target_workers t1)
 kill -STOP $workers "$daemon"
 check "stopped: fio ends" wait_for $BOUND_S gone "$(cat "$WORK/stopped")"
 check "stopped: with an I/O error" failed_with_eio "$WORK/stopped.out"
-check "stopped: the device is lost" wait_for 5 in_state stopped/mem0 lost
+check "stopped: the device is dead" wait_for 5 in_state stopped/mem0 dead
 check "stopped: and says why" grep -q "no answer within" \
 	<(json .device.reason "$DISAGGCTL" -j device show stopped/mem0)
 check "stopped: no task is stuck" none_stuck

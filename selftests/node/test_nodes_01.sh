@@ -36,14 +36,14 @@ fio --name=load --filename="$b" --direct=1 --ioengine=io_uring --iodepth=8 --rw=
 load=$!
 wait_for 20 moving "$b"
 kill -9 "$first"
-check "one worker's end loses its device" wait_for 5 in_state a/mem0 lost
+check "one worker's end ends its device" wait_for 5 in_state a/mem0 dead
 check "the other node stays live" in_state b/mem0 live
 rc=0
 wait $load || rc=$?
 [ $rc -eq 0 ] || ktap_note "$(cat "$WORK/fio.out")"
 ktap_result $rc "its load goes on, verified"
 check "and it holds what it held" holds "$b" B
-check "the lost node can be deleted" "$DISAGGCTL" node delete a
+check "the dead node can be deleted" "$DISAGGCTL" node delete a
 check "so can the other" "$DISAGGCTL" node delete b
 check "nothing is left" nothing_left t1
 ktap_done

@@ -61,8 +61,8 @@ unloads "after that"
 
 attach
 kill -9 "$(target_workers t1 | head -n1)"
-check "a device is lost" wait_for 5 in_state n/mem0 lost
-unloads "with a lost device"
+check "a device is dead" wait_for 5 in_state n/mem0 dead
+unloads "with a dead device"
 forget
 
 # Held open by somebody after it was deleted: the module stays until that ends.

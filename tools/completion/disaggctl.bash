@@ -49,6 +49,7 @@ _disaggctl()
 	--block-size) choices='512 1024 2048 4096' ;;
 	--lanes) choices='1 2 4 8' ;;
 	--io-timeout) choices='1s 10s 30s 60s' ;;
+	--fail-fast | --dead-after) choices='0 10s 60s 1h never' ;;
 	--lease) choices='1h 8h 1d' ;;
 	--memory | --storage | --depth) return ;;
 	*)
@@ -60,7 +61,7 @@ _disaggctl()
 		target) choices='add list remove' ;;
 		resource | lease) choices=list ;;
 		node) choices='create list show delete resize' ;;
-		device) choices='list show' ;;
+		device) choices='list show set' ;;
 		'target remove')
 			[[ ${#words[@]} -gt 2 ]] || choices=$(_disaggctl_names \
 				"${DISAGG_CONFDIR:-/etc/disagg}/targets.d" .yaml)
@@ -74,7 +75,7 @@ _disaggctl()
 			3) choices=$(_disaggctl_names "/dev/disagg/${words[2]}" '') ;;
 			esac
 			;;
-		'device show')
+		'device show' | 'device set')
 			[[ ${#words[@]} -gt 2 ]] || choices=$(_disaggctl_devices)
 			;;
 		esac
@@ -89,9 +90,11 @@ _disaggctl()
 			'lease list') choices+=' --target' ;;
 			'node create')
 				choices+=' --memory --storage --target --lanes --depth --block-size'
-				choices+=' --io-timeout --lease --read-only --crc --dry-run'
+				choices+=' --io-timeout --fail-fast --dead-after --lease --read-only'
+				choices+=' --crc --dry-run'
 				;;
 			'node delete') choices+=' --force --all' ;;
+			'device set') choices+=' --io-timeout --fail-fast --dead-after' ;;
 			esac
 		fi
 		;;

@@ -13,6 +13,7 @@
 #include "inventory.h"
 #include "plan.h"
 #include "size.h"
+#include "timers.h"
 
 #define BLOCK_DEFAULT		4096
 #define DEPTH_DEFAULT		128
@@ -28,6 +29,8 @@ static struct {
 	const char *depth;
 	const char *block_size;
 	const char *io_timeout;
+	const char *fail_fast;
+	const char *dead_after;
 	const char *lease;
 	bool read_only;
 	bool crc;
@@ -48,7 +51,11 @@ const struct option node_create_options[] = {
 	{ .name = "block-size", .arg = "N", .text = &opt.block_size,
 	  .help = "logical block size, 512 to 4096 (default: 4096)" },
 	{ .name = "io-timeout", .arg = "DURATION", .text = &opt.io_timeout,
-	  .help = "after which a target counts as lost (default: 30s)" },
+	  .help = "without an answer, after which a lane counts as lost (default: 30s)" },
+	{ .name = "fail-fast", .arg = "DURATION", .text = &opt.fail_fast,
+	  .help = "after which I/O of a lost lane fails, or never (default)" },
+	{ .name = "dead-after", .arg = "DURATION", .text = &opt.dead_after,
+	  .help = "after which a lost device is given up, or never (default)" },
 	{ .name = "lease", .arg = "DURATION", .text = &opt.lease,
 	  .help = "for how long (default: until the node is deleted)" },
 	{ .name = "read-only", .flag = &opt.read_only, .help = "devices that cannot be written" },
@@ -64,6 +71,8 @@ struct common {
 	uint32_t depth;
 	uint32_t block_size;
 	uint32_t io_timeout_ms;
+	uint32_t fail_fast_ms;
+	uint32_t dead_after_ms;
 	uint64_t lease_ns;
 };
 
@@ -85,7 +94,6 @@ static int parse_number(const char *option, const char *text, uint32_t min, uint
 
 static int parse_common(struct common *common, struct dsg_fault *fault)
 {
-	uint64_t ns = TIMEOUT_DEFAULT_MS * NS_PER_MS;
 	const char *bad;
 
 	common->block_size = BLOCK_DEFAULT;
@@ -98,17 +106,16 @@ static int parse_common(struct common *common, struct dsg_fault *fault)
 		return dsg_fault_set(fault, DSG_USAGE,
 				     "--block-size %s: expected 512, 1024, 2048 or 4096",
 				     opt.block_size);
-	if (opt.io_timeout) {
-		bad = dsg_duration_parse(opt.io_timeout, &ns);
-		if (bad)
-			return dsg_fault_set(fault, DSG_USAGE, "--io-timeout %s: %s",
-					     opt.io_timeout, bad);
-		if (ns < 100 * NS_PER_MS || ns > 3600000 * NS_PER_MS)
-			return dsg_fault_set(fault, DSG_USAGE,
-					     "--io-timeout %s: expected 100ms to 1h",
-					     opt.io_timeout);
-	}
-	common->io_timeout_ms = (uint32_t)(ns / NS_PER_MS);
+	common->io_timeout_ms = TIMEOUT_DEFAULT_MS;
+	common->fail_fast_ms = DISAGG_NEVER;
+	common->dead_after_ms = DISAGG_NEVER;
+	/* Who would restore a link? I/O that waits for nobody is worse than I/O that fails. */
+	if (!opt.dead_after && !dsg_lock_held(DSG_AGENT_LOCK))
+		common->dead_after_ms = 0;
+	if (parse_timer("io-timeout", opt.io_timeout, &common->io_timeout_ms, fault) ||
+	    parse_timer("fail-fast", opt.fail_fast, &common->fail_fast_ms, fault) ||
+	    parse_timer("dead-after", opt.dead_after, &common->dead_after_ms, fault))
+		return fault->code;
 	if (opt.lease) {
 		bad = dsg_duration_parse(opt.lease, &common->lease_ns);
 		if (bad)
@@ -145,6 +152,8 @@ static int add_device(struct dsg_record *record, const struct common *common, ui
 	dev->depth = common->depth;
 	dev->block_size = common->block_size;
 	dev->io_timeout_ms = common->io_timeout_ms;
+	dev->fail_fast_ms = common->fail_fast_ms;
+	dev->dead_after_ms = common->dead_after_ms;
 	dev->lease_ns = common->lease_ns;
 	dev->read_only = opt.read_only;
 	dev->crc = opt.crc;

@@ -37,9 +37,21 @@ static struct json_object *lane_object(const struct dsg_kernel_lane *lane)
 	put_number(o, "requests", lane->requests);
 	put_number(o, "replies", lane->replies);
 	put_number(o, "stale", lane->stale);
+	put_number(o, "connections", lane->generation);
+	put_number(o, "replays", lane->replays);
+	put_string_or_null(o, "reason", lane->reason);
 	put_number(o, "tx_bytes", lane->tx_bytes);
 	put_number(o, "rx_bytes", lane->rx_bytes);
 	return o;
+}
+
+/* Nanoseconds; null: never. */
+static void put_timer(struct json_object *o, const char *key, uint32_t ms)
+{
+	if (ms == DISAGG_NEVER)
+		put_value(o, key, NULL);
+	else
+		put_number(o, key, ms * NS_PER_MS);
 }
 
 struct json_object *device_object(const struct dsg_kernel_device *dev)
@@ -70,6 +82,8 @@ struct json_object *device_object(const struct dsg_kernel_device *dev)
 	put_number(o, "max_discard", dev->max_discard);
 	put_number(o, "depth", dev->depth);
 	put_number(o, "io_timeout_ns", dev->io_timeout_ms * NS_PER_MS);
+	put_timer(o, "fail_fast_ns", dev->fail_fast_ms);
+	put_timer(o, "dead_after_ns", dev->dead_after_ms);
 	put_number(o, "inflight", dev->inflight);
 	put_number(o, "openers", dev->openers);
 	put_number(o, "read_bytes", dev->read_bytes);

@@ -5,6 +5,7 @@
 
 #include "describe.h"
 #include "size.h"
+#include "timers.h"
 
 static int compare_devices(const void *a, const void *b)
 {
@@ -128,8 +129,10 @@ static void print_device(const struct dsg_kernel_device *dev)
 	printf("lease       %s, generation %llu\n", dsg_uuid_format(dev->lease, lease),
 	       (unsigned long long)dev->generation);
 	print_features(dev->features);
-	printf("timers      I/O timeout %s\n",
+	printf("timers      I/O timeout %s, ",
 	       dsg_duration_format(dev->io_timeout_ms * 1000000ULL, a));
+	printf("fail-fast %s, ", timer_format(dev->fail_fast_ms, a));
+	printf("dead after %s\n", timer_format(dev->dead_after_ms, a));
 	printf("traffic     %s read, %s written, %llu errors\n",
 	       dsg_size_format(dev->read_bytes, a), dsg_size_format(dev->write_bytes, b),
 	       (unsigned long long)dev->errors);

@@ -253,6 +253,21 @@ static int lock_holder(int fd)
 	return atoi(text);
 }
 
+bool dsg_lock_held(const char *name)
+{
+	char path[PATH_MAX];
+	bool held;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dsg_rundir(), name);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return false;
+	held = flock(fd, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK;
+	close(fd);
+	return held;
+}
+
 int dsg_lock(const char *name, bool shared, uint64_t wait_ns, struct dsg_fault *fault)
 {
 	static const struct timespec pause = { .tv_nsec = LOCK_POLL_NS };

@@ -12,11 +12,7 @@
 
 #define KEEPALIVE_COUNT	3
 
-/*
- * A dead peer is to be noticed within the I/O timeout: by unacknowledged data
- * (user timeout) or, on an idle lane, by keepalive probes.
- */
-static int tune(int fd, uint32_t io_timeout_ms)
+int dsg_lane_tune(int fd, uint32_t io_timeout_ms)
 {
 	int on = 1, count = KEEPALIVE_COUNT;
 	int idle = (int)(io_timeout_ms / 2000), every = idle / KEEPALIVE_COUNT;
@@ -81,7 +77,7 @@ static int open_lane(const struct dsg_record_device *dev, uint64_t features, uin
 	fd = dsg_connect(dev->target.host, dev->target.port, deadline, &error);
 	if (fd < 0)
 		return dsg_fault_wire(fault, &error, dev->target.name);
-	err = tune(fd, dev->io_timeout_ms);
+	err = dsg_lane_tune(fd, dev->io_timeout_ms);
 	if (err) {
 		dsg_fault_errno(fault, -err, "setting up a lane's socket");
 		goto err_close;

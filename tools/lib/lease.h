@@ -53,6 +53,12 @@ struct dsg_lanes {
 };
 
 /*
+ * Set a lane's socket up so that a dead peer is noticed within the I/O timeout: by
+ * unacknowledged data (user timeout) or, on an idle lane, by keepalive probes.
+ * 0 or -errno.
+ */
+int dsg_lane_tune(int fd, uint32_t io_timeout_ms);
+/*
  * Connect the dev->lanes lanes of a committed lease, with those of @features that
  * the target offers too. All of them must be welcomed in the same terms. On
  * failure none is open.

@@ -435,7 +435,9 @@ static int put_device(struct nl_msg *msg, const struct dsg_record_device *dev,
 	      nla_put_u32(msg, DISAGG_A_DEVICE_MAX_PAYLOAD, lanes->max_payload) |
 	      nla_put_u32(msg, DISAGG_A_DEVICE_MAX_DISCARD, lanes->max_discard) |
 	      nla_put_u32(msg, DISAGG_A_DEVICE_DEPTH, lanes->depth) |
-	      nla_put_u32(msg, DISAGG_A_DEVICE_IO_TIMEOUT, dev->io_timeout_ms);
+	      nla_put_u32(msg, DISAGG_A_DEVICE_IO_TIMEOUT, dev->io_timeout_ms) |
+	      nla_put_u32(msg, DISAGG_A_DEVICE_FAIL_FAST, dev->fail_fast_ms) |
+	      nla_put_u32(msg, DISAGG_A_DEVICE_DEAD_AFTER, dev->dead_after_ms);
 	for (uint32_t i = 0; i < lanes->count && !err; i++)
 		err = put_lane(msg, i, lanes->fds[i]);
 	return err;
@@ -473,6 +475,24 @@ int dsg_netlink_device_resize(struct dsg_netlink *nl, const char *node, const ch
 	struct nl_msg *msg = named_message(nl, DISAGG_CMD_DEVICE_SET, node, name);
 
 	if (msg && nla_put_u64(msg, DISAGG_A_DEVICE_SIZE, size)) {
+		nlmsg_free(msg);
+		msg = NULL;
+	}
+	return request(nl, msg, NULL, NULL, fault);
+}
+
+int dsg_netlink_device_timers(struct dsg_netlink *nl, const char *node, const char *name,
+			      const struct dsg_timers *timers, struct dsg_fault *fault)
+{
+	struct nl_msg *msg = named_message(nl, DISAGG_CMD_DEVICE_SET, node, name);
+
+	if (msg &&
+	    ((timers->set_io_timeout &&
+	      nla_put_u32(msg, DISAGG_A_DEVICE_IO_TIMEOUT, timers->io_timeout_ms)) ||
+	     (timers->set_fail_fast &&
+	      nla_put_u32(msg, DISAGG_A_DEVICE_FAIL_FAST, timers->fail_fast_ms)) ||
+	     (timers->set_dead_after &&
+	      nla_put_u32(msg, DISAGG_A_DEVICE_DEAD_AFTER, timers->dead_after_ms)))) {
 		nlmsg_free(msg);
 		msg = NULL;
 	}

@@ -40,6 +40,9 @@ struct dsg_kernel_lane {
 	uint64_t requests;
 	uint64_t replies;
 	uint64_t stale;
+	uint32_t generation;
+	uint64_t replays;
+	char reason[256];
 	uint64_t tx_bytes;
 	uint64_t rx_bytes;
 };
@@ -65,6 +68,8 @@ struct dsg_kernel_device {
 	uint32_t max_discard;
 	uint32_t depth;
 	uint32_t io_timeout_ms;
+	uint32_t fail_fast_ms;	/* or DISAGG_NEVER */
+	uint32_t dead_after_ms;	/* or DISAGG_NEVER */
 	uint32_t inflight;
 	uint32_t openers;
 	uint64_t read_bytes;
@@ -107,6 +112,14 @@ int dsg_netlink_node_del(struct dsg_netlink *nl, const char *name, bool force,
 int dsg_netlink_device_new(struct dsg_netlink *nl, const char *node,
 			   const struct dsg_record_device *dev, const struct dsg_lanes *lanes,
 			   char disk[32], struct dsg_fault *fault);
+/* Which timers of a device to change. */
+struct dsg_timers {
+	bool set_io_timeout, set_fail_fast, set_dead_after;
+	uint32_t io_timeout_ms, fail_fast_ms, dead_after_ms;
+};
+
+int dsg_netlink_device_timers(struct dsg_netlink *nl, const char *node, const char *name,
+			      const struct dsg_timers *timers, struct dsg_fault *fault);
 int dsg_netlink_device_resize(struct dsg_netlink *nl, const char *node, const char *name,
 			      uint64_t size, struct dsg_fault *fault);
 

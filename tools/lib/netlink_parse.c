@@ -66,6 +66,9 @@ static bool parse_lane(struct nlattr *nest, struct dsg_kernel_lane *lane)
 	lane->requests = get_u64(tb[DISAGG_A_LANE_REQUESTS]);
 	lane->replies = get_u64(tb[DISAGG_A_LANE_REPLIES]);
 	lane->stale = get_u64(tb[DISAGG_A_LANE_STALE]);
+	lane->generation = get_u32(tb[DISAGG_A_LANE_GENERATION]);
+	lane->replays = get_u64(tb[DISAGG_A_LANE_REPLAYS]);
+	get_string(tb[DISAGG_A_LANE_REASON], lane->reason, sizeof(lane->reason));
 	lane->tx_bytes = get_u64(tb[DISAGG_A_LANE_TX_BYTES]);
 	lane->rx_bytes = get_u64(tb[DISAGG_A_LANE_RX_BYTES]);
 	return true;
@@ -101,6 +104,8 @@ bool dsg_parse_device(struct nlmsghdr *nlh, struct dsg_kernel_device *device)
 	device->max_discard = get_u32(tb[DISAGG_A_DEVICE_MAX_DISCARD]);
 	device->depth = get_u32(tb[DISAGG_A_DEVICE_DEPTH]);
 	device->io_timeout_ms = get_u32(tb[DISAGG_A_DEVICE_IO_TIMEOUT]);
+	device->fail_fast_ms = get_u32(tb[DISAGG_A_DEVICE_FAIL_FAST]);
+	device->dead_after_ms = get_u32(tb[DISAGG_A_DEVICE_DEAD_AFTER]);
 	device->inflight = get_u32(tb[DISAGG_A_DEVICE_INFLIGHT]);
 	device->openers = get_u32(tb[DISAGG_A_DEVICE_OPENERS]);
 	device->read_bytes = get_u64(tb[DISAGG_A_DEVICE_READ_BYTES]);

@@ -42,6 +42,8 @@ enum dsg_lease_step {
  * @lanes: lanes; zero: chosen once the grant is known
  * @depth: requests in flight per lane
  * @io_timeout_ms: milliseconds
+ * @fail_fast_ms: milliseconds, or DISAGG_NEVER
+ * @dead_after_ms: milliseconds, or DISAGG_NEVER
  * @lease_ns: how long the lease was asked for, nanoseconds; zero: until released
  * @read_only: writes are refused
  * @crc: frames carry checksums
@@ -62,6 +64,8 @@ struct dsg_record_device {
 	uint32_t lanes;
 	uint32_t depth;
 	uint32_t io_timeout_ms;
+	uint32_t fail_fast_ms;
+	uint32_t dead_after_ms;
 	uint64_t lease_ns;
 	bool read_only;
 	bool crc;

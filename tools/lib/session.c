@@ -191,33 +191,22 @@ static int io_fail(struct dsg_error *error, int err, const char *what)
 	return fail(error, -err, 0, "the target did not %s: %s", what, strerror(-err));
 }
 
-/* GREETING in, HELLO (with what depends on the offer filled in here) out. */
-static int handshake(int fd, struct disagg_wire_hello *hello, const uint8_t *token,
-		     uint64_t deadline, struct dsg_session *session,
-		     struct dsg_error *error)
+int dsg_hello_answer(const struct disagg_wire_greeting *greeting, const uint8_t *token,
+		     struct disagg_wire_hello *hello, struct dsg_error *error)
 {
-	struct disagg_wire_greeting greeting;
-	struct disagg_wire_welcome *welcome = &session->welcome;
-	uint32_t offer_payload, offer_depth, payload, depth;
-	uint16_t status;
+	uint32_t offer_payload = le32toh(greeting->max_payload);
+	uint32_t offer_depth = le32toh(greeting->max_depth);
+	uint32_t payload = le32toh(hello->max_payload), depth = le32toh(hello->depth);
 	int err;
 
-	err = dsg_recv_all(fd, &greeting, sizeof(greeting), deadline);
-	if (err)
-		return io_fail(error, err, "greet");
-	if (le32toh(greeting.magic) != DISAGG_WIRE_MAGIC_GREETING)
+	if (le32toh(greeting->magic) != DISAGG_WIRE_MAGIC_GREETING)
 		return fail(error, EPROTO, 0, "this is no disagg target");
-	if (le16toh(greeting.version_min) > DISAGG_WIRE_VERSION ||
-	    le16toh(greeting.version_max) < DISAGG_WIRE_VERSION)
+	if (le16toh(greeting->version_min) > DISAGG_WIRE_VERSION ||
+	    le16toh(greeting->version_max) < DISAGG_WIRE_VERSION)
 		return fail(error, EPROTONOSUPPORT, DISAGG_WIRE_E_VERSION,
 			    "the target speaks protocol versions %u to %u, this host %u",
-			    le16toh(greeting.version_min),
-			    le16toh(greeting.version_max), DISAGG_WIRE_VERSION);
-
-	offer_payload = le32toh(greeting.max_payload);
-	offer_depth = le32toh(greeting.max_depth);
-	payload = le32toh(hello->max_payload);
-	depth = le32toh(hello->depth);
+			    le16toh(greeting->version_min),
+			    le16toh(greeting->version_max), DISAGG_WIRE_VERSION);
 	if (!payload || payload > offer_payload)
 		payload = offer_payload;
 	if (payload > DISAGG_WIRE_MAX_PAYLOAD)
@@ -228,22 +217,22 @@ static int handshake(int fd, struct disagg_wire_hello *hello, const uint8_t *tok
 		depth = DISAGG_WIRE_MAX_DEPTH;
 	hello->magic = htole32(DISAGG_WIRE_MAGIC_HELLO);
 	hello->version = htole16(DISAGG_WIRE_VERSION);
-	hello->features &= greeting.features;
+	hello->features &= greeting->features;
 	hello->max_payload = htole32(payload);
 	hello->depth = htole32(depth);
 	if (token) {
-		err = dsg_hello_proof(token, greeting.nonce, hello, hello->proof);
+		err = dsg_hello_proof(token, greeting->nonce, hello, hello->proof);
 		if (err)
 			return fail(error, -err, 0, "cannot compute a proof");
 	}
-	err = dsg_send_all(fd, hello, sizeof(*hello), deadline);
-	if (err)
-		return io_fail(error, err, "take the HELLO");
-	err = dsg_recv_all(fd, welcome, sizeof(*welcome), deadline);
-	if (err)
-		return io_fail(error, err, "answer the HELLO");
+	return 0;
+}
 
-	status = le16toh(welcome->status);
+int dsg_welcome_check(const struct disagg_wire_welcome *welcome,
+		      const struct disagg_wire_hello *hello, struct dsg_error *error)
+{
+	uint16_t status = le16toh(welcome->status);
+
 	if (le32toh(welcome->magic) != DISAGG_WIRE_MAGIC_WELCOME ||
 	    !dsg_is_zero(welcome->reserved, sizeof(welcome->reserved)) ||
 	    !dsg_string_ok(welcome->reason, sizeof(welcome->reason)))
@@ -254,11 +243,36 @@ static int handshake(int fd, struct disagg_wire_hello *hello, const uint8_t *tok
 			    welcome->reason[0] ? welcome->reason : dsg_status_text(status));
 	if (le16toh(welcome->version) != DISAGG_WIRE_VERSION ||
 	    welcome->features & ~hello->features ||
-	    le32toh(welcome->max_payload) > payload ||
-	    le32toh(welcome->depth) > depth)
+	    le32toh(welcome->max_payload) > le32toh(hello->max_payload) ||
+	    le32toh(welcome->depth) > le32toh(hello->depth))
 		return fail(error, EPROTO, 0,
 			    "the target's WELCOME claims what was not offered");
+	return 0;
+}
 
+static int handshake(int fd, struct disagg_wire_hello *hello, const uint8_t *token,
+		     uint64_t deadline, struct dsg_session *session,
+		     struct dsg_error *error)
+{
+	struct disagg_wire_greeting greeting;
+	struct disagg_wire_welcome *welcome = &session->welcome;
+	int err;
+
+	err = dsg_recv_all(fd, &greeting, sizeof(greeting), deadline);
+	if (err)
+		return io_fail(error, err, "greet");
+	err = dsg_hello_answer(&greeting, token, hello, error);
+	if (err)
+		return err;
+	err = dsg_send_all(fd, hello, sizeof(*hello), deadline);
+	if (err)
+		return io_fail(error, err, "take the HELLO");
+	err = dsg_recv_all(fd, welcome, sizeof(*welcome), deadline);
+	if (err)
+		return io_fail(error, err, "answer the HELLO");
+	err = dsg_welcome_check(welcome, hello, error);
+	if (err)
+		return err;
 	session->fd = fd;
 	session->features = le64toh(welcome->features);
 	session->max_payload = le32toh(welcome->max_payload);
@@ -281,10 +295,10 @@ int dsg_handshake_control(int fd, const char *host, uint64_t features,
 	return handshake(fd, &hello, NULL, deadline, session, error);
 }
 
-int dsg_handshake_lane(int fd, const struct dsg_lane *lane, uint64_t deadline,
-		       struct dsg_session *session, struct dsg_error *error)
+int dsg_lane_hello(const struct dsg_lane *lane, struct disagg_wire_hello *hello,
+		   struct dsg_error *error)
 {
-	struct disagg_wire_hello hello = {
+	*hello = (struct disagg_wire_hello) {
 		.mode = htole16(DISAGG_WIRE_MODE_LANE),
 		.features = htole64(lane->features),
 		.generation = htole64(lane->generation),
@@ -293,11 +307,19 @@ int dsg_handshake_lane(int fd, const struct dsg_lane *lane, uint64_t deadline,
 		.max_payload = htole32(lane->max_payload),
 		.depth = htole32(lane->depth),
 	};
-
-	memcpy(hello.lease, lane->lease, sizeof(hello.lease));
-	if (lane->host && dsg_string_set(hello.host, sizeof(hello.host), lane->host))
+	memcpy(hello->lease, lane->lease, sizeof(hello->lease));
+	if (lane->host && dsg_string_set(hello->host, sizeof(hello->host), lane->host))
 		return fail(error, ENAMETOOLONG, 0, "host name too long: %s", lane->host);
-	return handshake(fd, &hello, lane->token, deadline, session, error);
+	return 0;
+}
+
+int dsg_handshake_lane(int fd, const struct dsg_lane *lane, uint64_t deadline,
+		       struct dsg_session *session, struct dsg_error *error)
+{
+	struct disagg_wire_hello hello;
+	int err = dsg_lane_hello(lane, &hello, error);
+
+	return err ? err : handshake(fd, &hello, lane->token, deadline, session, error);
 }
 
 void dsg_session_close(struct dsg_session *session)

@@ -180,6 +180,18 @@ int dsg_connect(const char *host, uint16_t port, uint64_t deadline,
 		struct dsg_error *error);
 
 /*
+ * The steps of a lane's handshake, for who does not wait for any of them: @hello as
+ * @lane has it; completed by what @greeting offers, with the proof of @token; and
+ * whether @welcome is a proper answer to it. None of them allocates memory.
+ */
+int dsg_lane_hello(const struct dsg_lane *lane, struct disagg_wire_hello *hello,
+		   struct dsg_error *error);
+int dsg_hello_answer(const struct disagg_wire_greeting *greeting, const uint8_t *token,
+		     struct disagg_wire_hello *hello, struct dsg_error *error);
+int dsg_welcome_check(const struct disagg_wire_welcome *welcome,
+		      const struct disagg_wire_hello *hello, struct dsg_error *error);
+
+/*
  * Read the GREETING of @fd and answer it. @features as in struct dsg_lane. On
  * success @session holds @fd; on failure @fd is still the caller's to close.
  * After a lane's handshake no byte that the target sent later has been read, so

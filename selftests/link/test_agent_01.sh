@@ -1,0 +1,189 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The agent brings links back: under verified I/O the network is cut in every way
+# there is, the target and the agent are stopped, killed and started again, and no
+# request fails and no byte is wrong. CUTS=1000 for longer.
+
+set -u
+# shellcheck source=selftests/lib.sh
+. "$(dirname "$0")/../lib.sh"
+# shellcheck source=selftests/common.sh
+. "$(dirname "$0")/../common.sh"
+# shellcheck source=selftests/block/fio.sh
+. "$(dirname "$0")/../block/fio.sh"
+
+CUTS=${CUTS:-40}
+
+ktap_plan 17
+need_module
+start_target t1 "{id: dram, class: memory, size: 256MiB}" \
+	"{id: disk, class: storage, path: $WORK/disk, size: 256MiB, direct: no}"
+PORT=$(target_port t1)
+
+# timers NODE/DEVICE: fail-fast and dead-after, as JSON has them
+timers()
+{
+	json '"\(.device.fail_fast_ns) \(.device.dead_after_ns)"' "$DISAGGCTL" -j device show "$1"
+}
+
+#
+# Without an agent nobody is waited for.
+#
+"$DISAGGCTL" node create n0 --memory 16MiB >/dev/null
+check_eq "without an agent a lost device is given up at once" "$(timers n0/mem0)" "null 0"
+"$DISAGGCTL" node delete n0 >/dev/null
+start_agent
+"$DISAGGCTL" node create n1 --memory 64MiB --storage 64MiB --lanes 2 --io-timeout 2s >/dev/null ||
+	die "no node"
+check_eq "with one it is waited for" "$(timers n1/mem0)" "null null"
+check_eq "timers can be set at any time" \
+	"$("$DISAGGCTL" device set n1/mem0 --fail-fast 90s --dead-after 1h)" \
+	"n1/mem0: I/O timeout 2s, fail-fast 1m30s, dead after 1h"
+check_eq "and are shown" "$(timers n1/mem0)" "90000000000 3600000000000"
+
+#
+# Cuts under load.
+#
+MEM=$(disk_of n1 mem0)
+DISK=$(disk_of n1 disk0)
+
+# load NAME DISK: write and verify, again and again, until $WORK/enough is there.
+load()
+{
+	local rounds=0
+
+	while [ ! -e "$WORK/enough" ]; do
+		fio --filename="$2" "${FIO_VERIFY[@]}" --name="$1" --rw=randwrite --bs=16k \
+			--iodepth=8 --size=8M --numjobs=2 --offset_increment=16M \
+			--randrepeat=0 >"$WORK/$1.out" 2>&1 || return 1
+		rounds=$((rounds + 1))
+	done
+	echo $rounds >"$WORK/$1.rounds"
+}
+
+lanes_of_target()
+{
+	ss -Htn state established "dport = :$PORT" | awk '{ n = split($3, a, ":"); print a[n] }'
+}
+
+reset_all()
+{
+	ss -K "dport = :$PORT" >/dev/null 2>&1
+}
+
+reset_one()
+{
+	local port
+
+	port=$(lanes_of_target | shuf -n 1)
+	[ -z "$port" ] || ss -K "sport = :$port" "dport = :$PORT" >/dev/null 2>&1
+}
+
+# Packets of both directions vanish, for longer than the I/O timeout.
+black_hole()
+{
+	nft -f - <<-END
+		table inet cut {
+			chain in {
+				type filter hook input priority 0;
+				tcp dport $PORT drop
+				tcp sport $PORT drop
+			}
+		}
+	END
+	sleep $((RANDOM % 4)).$((RANDOM % 10))
+	nft delete table inet cut
+}
+add_cleanup "nft delete table inet cut"
+
+freeze()
+{
+	local pids
+
+	pids="$(target_pid t1) $(target_workers t1)"
+	# shellcheck disable=SC2086 # several
+	kill -STOP $pids
+	sleep 0.$((RANDOM % 10))
+	# shellcheck disable=SC2086
+	kill -CONT $pids
+}
+
+live()
+{
+	in_state n1/mem0 live && in_state n1/disk0 live
+}
+
+load mem "$MEM" &
+MEM_LOAD=$!
+load disk "$DISK" &
+DISK_LOAD=$!
+add_cleanup "touch $WORK/enough; kill $MEM_LOAD $DISK_LOAD"
+wait_for 20 moving "$MEM"
+
+cuts=0
+while [ $cuts -lt "$CUTS" ]; do
+	case $((RANDOM % 8)) in
+	0 | 1) reset_all ;;
+	2 | 3 | 4) reset_one ;;
+	5 | 6) freeze ;;
+	7) black_hole ;;
+	esac
+	cuts=$((cuts + 1))
+	sleep 0.$((RANDOM % 8))
+done
+check "after $CUTS cuts both devices live" wait_for 20 live
+replays=$(json '[.device.lanes[].replays] | add' "$DISAGGCTL" -j device show n1/mem0)
+connections=$(json '[.device.lanes[].connections] | add' "$DISAGGCTL" -j device show n1/mem0)
+ktap_note "mem0: $connections connections, $replays requests sent again"
+check "connections were replaced" test "$connections" -gt 4
+check "requests were sent again" test "$replays" -gt 0
+
+#
+# The agent, and then the target, go and come back.
+#
+stop_agent KILL
+reset_all
+sleep 0.5
+check "without the agent the device stays lost" in_state n1/mem0 lost
+start_agent
+check "an agent that comes back restores it" wait_for 10 live
+
+#
+# Enough: what was written must be what is read.
+#
+touch "$WORK/enough"
+wait $MEM_LOAD
+check_eq "no request of mem0 has failed, no byte is wrong" $? 0
+[ -e "$WORK/mem.rounds" ] || ktap_note "$(tail -n 5 "$WORK/mem.out")"
+wait $DISK_LOAD
+check_eq "nor of disk0" $? 0
+[ -e "$WORK/disk.rounds" ] || ktap_note "$(tail -n 5 "$WORK/disk.out")"
+ktap_note "rounds: $(cat "$WORK"/*.rounds | tr '\n' ' ')"
+check_eq "nor was one counted" \
+	"$(json '[.devices[].errors] | add' "$DISAGGCTL" -j device list)" 0
+
+#
+# A target that is started again: storage goes on, memory is gone.
+#
+printf 'kept' | dd of="$DISK" bs=4k conv=sync oflag=direct status=none
+dd if="$DISK" of="$WORK/read" bs=4k count=1 iflag=direct status=none
+stop_target t1 KILL
+check "the target's death is noticed" wait_for 10 in_state n1/disk0 lost
+dd if="$DISK" of="$WORK/waits" bs=4k count=1 iflag=direct status=none &
+READER=$!
+sleep 2
+run_target t1
+start=$(date +%s%3N)
+wait_for 20 in_state n1/disk0 live
+took=$(($(date +%s%3N) - start))
+ktap_note "restored $took ms after the target's return"
+check "its storage is back within a second" test $took -lt 1000
+wait $READER
+check "and who waited has read it" cmp "$WORK/read" "$WORK/waits"
+check "its memory is not: the device is dead" wait_for 10 in_state n1/mem0 dead
+"$DISAGGCTL" node delete n1 --force >/dev/null
+stop_agent
+check "nothing is left" nothing_left t1
+tail -n 5 "$WORK/agent.log" | while read -r line; do ktap_note "$line"; done
+ktap_done

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef DISAGG_AGENT_H
+#define DISAGG_AGENT_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include <linux/disagg_netlink.h>
+#include <linux/disagg_wire.h>
+
+#define DEVICES_MAX	128
+
+struct device;
+
+enum lane_state {
+	LANE_IDLE,		/* nothing to do: it lives, or nobody can help */
+	LANE_PAUSE,		/* until the deadline, then another try */
+	LANE_CONNECT,
+	LANE_GREETING,
+	LANE_WELCOME,
+};
+
+/**
+ * struct lane - one lane of a device, and the connection on its way for it
+ * @generation: of the module's socket, which the next one replaces
+ * @lost: as the module says
+ * @fd: -1 unless connecting, or awaiting GREETING or WELCOME
+ * @tries: since it was lost
+ * @deadline: monotonic ns; what is awaited must have come by then
+ * @lost_at: monotonic ns; when it was heard of
+ * @have: bytes of @greeting or @welcome that are here
+ */
+struct lane {
+	struct device *device;
+	uint32_t index;
+	uint32_t generation;
+	bool lost;
+	enum lane_state state;
+	int fd;
+	unsigned int tries;
+	uint64_t deadline;
+	uint64_t lost_at;
+	size_t have;
+	struct disagg_wire_hello hello;
+	union {
+		struct disagg_wire_greeting greeting;
+		struct disagg_wire_welcome welcome;
+	};
+};
+
+/**
+ * struct device - a device whose lanes are watched
+ * @used: the slot is taken
+ * @given_up: its target will not have it back
+ * @address: of the target, as the lanes had it
+ * @rtt: ns that the last connection took to come about
+ */
+struct device {
+	bool used;
+	bool given_up;
+	uint32_t id;
+	char node[DISAGG_NAME_MAX + 1];
+	char name[DISAGG_NAME_MAX + 1];
+	uint8_t lease[DISAGG_WIRE_UUID_LEN];
+	uint8_t token[DISAGG_WIRE_KEY_LEN];
+	uint64_t generation;
+	uint64_t size;
+	uint64_t features;
+	uint32_t max_payload;
+	uint32_t depth;
+	uint32_t block_size;
+	uint32_t io_timeout;
+	uint32_t nr_lanes;
+	struct sockaddr_storage address;
+	socklen_t address_len;
+	uint64_t rtt;
+	struct lane lanes[DISAGG_MAX_LANES];
+};
+
+/* What the module says of a device; strings are its message's. */
+struct news {
+	uint32_t id;
+	const char *node, *name, *target;
+	uint32_t state;
+	const uint8_t *lease;
+	uint64_t generation, size, features;
+	uint32_t max_payload, depth, block_size, io_timeout, dead_after;
+	uint32_t nr_lanes;
+	struct {
+		uint32_t index, generation, state;
+		const char *peer;
+	} lanes[DISAGG_MAX_LANES];
+};
+
+extern int epoll_fd;
+
+/* log.c: a line to standard error, which is never waited for */
+__attribute__((format(printf, 2, 3)))
+void say(int level, const char *fmt, ...);
+
+/* device.c */
+void device_heard(const struct news *news);
+void device_gone(uint32_t id);
+void devices_forget(void);
+/* Those that were not heard of since devices_mark() are gone. */
+void devices_mark(void);
+void devices_sweep(void);
+unsigned int devices_count(void);
+/* Do what is due; return the next deadline. */
+uint64_t devices_check(uint64_t now);
+
+/* lane.c */
+void lane_lost(struct lane *lane);
+void lane_stop(struct lane *lane);
+void lane_ready(struct lane *lane);
+void lane_due(struct lane *lane);
+
+/* module.c: 0 or -errno */
+int module_open(void);
+/* Its events are read, which calls device.c. */
+void module_ready(void);
+int module_fd(void);
+bool module_there(void);
+int module_hand_over(const struct lane *lane, int fd);
+int module_give_up(const struct device *device);
+
+#endif

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A lane's way back: connect, GREETING, HELLO, WELCOME, and the socket goes to the
+ * module. Nothing is waited for, nothing is allocated.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "lease.h"
+#include "wire.h"
+
+#define MS			1000000ULL
+#define PAUSE_MIN_NS		(20 * MS)
+#define PAUSE_MAX_NS		(500 * MS)
+#define CONNECT_NS		(700 * MS)	/* at least; a multiple of the last one */
+#define HANDSHAKE_NS		(5000 * MS)
+#define SAY_EVERY		64		/* tries */
+
+/* From half of @ns to one and a half: hosts that lost a target together come apart. */
+static uint64_t jitter(uint64_t ns)
+{
+	uint16_t chance = 0;
+
+	dsg_random(&chance, sizeof(chance));
+	return ns / 2 + ns * chance / 65536;
+}
+
+static void pause_lane(struct lane *lane)
+{
+	uint64_t ns = PAUSE_MIN_NS << (lane->tries < 8 ? lane->tries : 8);
+
+	lane->state = LANE_PAUSE;
+	lane->deadline = dsg_deadline(jitter(ns > PAUSE_MAX_NS ? PAUSE_MAX_NS : ns));
+	lane->tries++;
+}
+
+static void hang_up(struct lane *lane)
+{
+	if (lane->fd >= 0)
+		close(lane->fd);	/* leaves the epoll set by itself */
+	lane->fd = -1;
+}
+
+void lane_stop(struct lane *lane)
+{
+	hang_up(lane);
+	lane->state = LANE_IDLE;
+}
+
+static void failed(struct lane *lane, const char *why)
+{
+	const struct device *dev = lane->device;
+
+	if (!(lane->tries % SAY_EVERY))
+		say(LOG_WARNING, "%s/%s lane %u: %s; trying on", dev->node, dev->name,
+		    lane->index, why);
+	hang_up(lane);
+	pause_lane(lane);
+}
+
+static void give_up(struct lane *lane, const char *why)
+{
+	struct device *dev = lane->device;
+
+	say(LOG_ERR, "%s/%s: %s: given up", dev->node, dev->name, why);
+	dev->given_up = true;
+	for (uint32_t i = 0; i < dev->nr_lanes; i++)
+		lane_stop(&dev->lanes[i]);
+	module_give_up(dev);
+}
+
+static void await(struct lane *lane, enum lane_state state, uint32_t events, uint64_t ns)
+{
+	struct epoll_event ev = { .events = events, .data.ptr = lane };
+
+	lane->state = state;
+	lane->have = 0;
+	lane->deadline = dsg_deadline(ns);
+	if (epoll_ctl(epoll_fd, EPOLL_CTL_MOD, lane->fd, &ev) &&
+	    (errno != ENOENT || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, lane->fd, &ev)))
+		failed(lane, strerror(errno));
+}
+
+static void start(struct lane *lane)
+{
+	const struct device *dev = lane->device;
+	int one = 1;
+
+	lane->fd = socket(dev->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+			  IPPROTO_TCP);
+	if (lane->fd < 0) {
+		failed(lane, strerror(errno));
+		return;
+	}
+	setsockopt(lane->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (connect(lane->fd, (const struct sockaddr *)&dev->address, dev->address_len) &&
+	    errno != EINPROGRESS) {
+		failed(lane, strerror(errno));
+		return;
+	}
+	await(lane, LANE_CONNECT, EPOLLOUT,
+	      4 * dev->rtt > CONNECT_NS ? 4 * dev->rtt : CONNECT_NS);
+}
+
+void lane_lost(struct lane *lane)
+{
+	lane->tries = 0;
+	lane->lost_at = dsg_now_ns();
+	start(lane);
+}
+
+void lane_due(struct lane *lane)
+{
+	switch (lane->state) {
+	case LANE_IDLE:
+		break;
+	case LANE_PAUSE:
+		start(lane);
+		break;
+	case LANE_CONNECT:
+		failed(lane, "the target does not answer");
+		break;
+	default:
+		failed(lane, "the target did not go on with the handshake");
+	}
+}
+
+static void connected(struct lane *lane)
+{
+	socklen_t len = sizeof(int);
+	int err = 0;
+
+	if (getsockopt(lane->fd, SOL_SOCKET, SO_ERROR, &err, &len))
+		err = errno;
+	if (!err)
+		err = -dsg_lane_tune(lane->fd, lane->device->io_timeout);
+	if (err)
+		failed(lane, strerror(err));
+	else
+		await(lane, LANE_GREETING, EPOLLIN, HANDSHAKE_NS);
+}
+
+static void greeted(struct lane *lane)
+{
+	struct device *dev = lane->device;
+	struct dsg_lane terms = {
+		.lease = dev->lease,
+		.token = dev->token,
+		.generation = dev->generation,
+		.lane = lane->index,
+		.lanes = dev->nr_lanes,
+		.features = dev->features,
+		.max_payload = dev->max_payload,
+		.depth = dev->depth,
+		.host = dsg_hostname(),
+	};
+	struct dsg_error error;
+
+	if (dsg_lane_hello(&terms, &lane->hello, &error) ||
+	    dsg_hello_answer(&lane->greeting, dev->token, &lane->hello, &error)) {
+		failed(lane, error.text);
+		return;
+	}
+	/* A fresh socket takes it whole, or it is none to hand over. */
+	if (send(lane->fd, &lane->hello, sizeof(lane->hello), MSG_NOSIGNAL) !=
+	    sizeof(lane->hello)) {
+		failed(lane, "the connection broke");
+		return;
+	}
+	await(lane, LANE_WELCOME, EPOLLIN, HANDSHAKE_NS);
+}
+
+/* The module's requests were made for these terms. */
+static bool same_terms(const struct lane *lane)
+{
+	const struct disagg_wire_welcome *w = &lane->welcome;
+	const struct device *dev = lane->device;
+
+	return le64toh(w->features) == dev->features &&
+	       le32toh(w->max_payload) == dev->max_payload &&
+	       le32toh(w->depth) == dev->depth && le64toh(w->capacity) >= dev->size &&
+	       le32toh(w->block_size) <= dev->block_size;
+}
+
+static void welcomed(struct lane *lane)
+{
+	struct device *dev = lane->device;
+	struct dsg_error error;
+	int err;
+
+	if (dsg_welcome_check(&lane->welcome, &lane->hello, &error)) {
+		if (error.status == DISAGG_WIRE_E_STALE ||
+		    error.status == DISAGG_WIRE_E_NOT_FOUND ||
+		    error.status == DISAGG_WIRE_E_DENIED)
+			give_up(lane, error.text);
+		else
+			failed(lane, error.text);
+		return;
+	}
+	if (!same_terms(lane)) {
+		failed(lane, "the target welcomes it in other terms than before");
+		return;
+	}
+	err = module_hand_over(lane, lane->fd);
+	if (err) {
+		failed(lane, strerror(-err));
+		return;
+	}
+	say(LOG_NOTICE, "%s/%s lane %u: restored after %llu ms", dev->node, dev->name,
+	    lane->index, (unsigned long long)((dsg_now_ns() - lane->lost_at) / MS));
+	lane->lost = false;
+	lane->generation++;
+	lane_stop(lane);
+}
+
+void lane_ready(struct lane *lane)
+{
+	size_t want = lane->state == LANE_GREETING ? sizeof(lane->greeting) :
+						     sizeof(lane->welcome);
+	ssize_t n;
+
+	if (lane->state == LANE_CONNECT) {
+		connected(lane);
+		return;
+	}
+	if (lane->state != LANE_GREETING && lane->state != LANE_WELCOME)
+		return;
+	n = recv(lane->fd, (char *)&lane->welcome + lane->have, want - lane->have, MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		failed(lane, n ? strerror(errno) : "the target closed the connection");
+		return;
+	}
+	lane->have += (size_t)n;
+	if (lane->have < want)
+		return;
+	if (lane->state == LANE_GREETING)
+		greeted(lane);
+	else
+		welcomed(lane);
+}
