@@ -4,7 +4,7 @@
 #help:   make [all]            the module, for the running kernel, and the tools
 #help:   make module           the module; KVER=VERSION or KDIR=FOLDER for another
 #help:                         kernel, W=1 and C=2 as in the kernel's own build
-#help:   make tools            disaggctl and disaggd; SAN=1 with sanitizers
+#help:   make tools            disaggctl, disaggd, disagg-agent; SAN=1 with sanitizers
 #help:   make clean            remove what these made
 #help:
 #help: Install (as root)
@@ -58,7 +58,7 @@ install: tools
 	$(Q)$(MAKE) -C tools --no-print-directory install
 	$(Q)$(MAKE) -C Documentation --no-print-directory install
 	$(Q)$(if $(DESTDIR),,tools/install/reload installed)
-	$(Q)echo "install: disagg $(VERSION): disaggctl, disaggd, completion, units, udev rules and man pages under $(DESTDIR)$(PREFIX)"
+	$(Q)echo "install: disagg $(VERSION): disaggctl, disaggd, disagg-agent, completion, units, udev rules and man pages under $(DESTDIR)$(PREFIX)"
 	$(Q)echo "install: the module comes by 'make dkms-install' (every kernel) or 'make module_install' (one)"
 
 uninstall:

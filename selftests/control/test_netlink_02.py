@@ -39,7 +39,7 @@ def events(t, nl, target):
     target.accepted[-1].shutdown(2)
     want = [("NODE_NEW_NTF", {NAME: b"e\0"}), ("DEVICE_NEW_NTF", {D["NAME"]: b"mem0\0"}),
             ("DEVICE_CHANGE_NTF", {D["SIZE"]: (32 * MIB).to_bytes(8, "little")}),
-            ("LINK_CHANGE_NTF", {D["STATE"]: C["DISAGG_DEVICE_STATE_LOST"].to_bytes(4, "little")}),
+            ("LINK_CHANGE_NTF", {D["STATE"]: C["DISAGG_DEVICE_STATE_DEAD"].to_bytes(4, "little")}),
             ("DEVICE_CHANGE_NTF",
              {D["STATE"]: C["DISAGG_DEVICE_STATE_REMOVING"].to_bytes(4, "little")}),
             ("DEVICE_DEL_NTF", {D["NAME"]: b"mem0\0"}), ("NODE_DEL_NTF", {NAME: b"e\0"})]
