@@ -87,6 +87,10 @@ static blk_status_t disagg_request_prepare(struct request *rq, struct disagg_req
 	};
 	req->io.splice = false;
 
+	/* The block layer only warns, and device-mapper does not ask. */
+	if (op_is_write(req_op(rq)) && req_op(rq) != REQ_OP_FLUSH && get_disk_ro(rq->q->disk))
+		return BLK_STS_IOERR;
+
 	switch (req_op(rq)) {
 	case REQ_OP_READ:
 		frame->op = DISAGG_WIRE_OP_READ;
@@ -209,13 +213,31 @@ static void disagg_block_link_stop(struct disagg_link *link)
 	blk_mq_quiesce_queue(dev->block->disk->queue);
 }
 
-static bool disagg_fail_request(struct request *rq, void *data)
-{
-	struct disagg_block *block = data;
+/* struct disagg_failing - requests that a link's end gives back */
+struct disagg_failing {
+	struct disagg_block *block;
+	struct llist_node *flushes;
+};
 
-	if (blk_mq_request_started(rq) && !blk_mq_request_completed(rq)) {
-		atomic64_inc(&block->errors);
-		blk_mq_end_request(rq, BLK_STS_IOERR);
+static void disagg_fail_request(struct disagg_block *block, struct request *rq)
+{
+	atomic64_inc(&block->errors);
+	blk_mq_end_request(rq, BLK_STS_IOERR);
+}
+
+static bool disagg_fail_started(struct request *rq, void *data)
+{
+	struct disagg_failing *failing = data;
+	struct disagg_request *req = blk_mq_rq_to_pdu(rq);
+
+	if (!blk_mq_request_started(rq) || blk_mq_request_completed(rq))
+		return true;
+	if (req_op(rq) == REQ_OP_FLUSH) {
+		/* Ended in here, the iterator's reference would end it again, as a success. */
+		req->io.node.next = failing->flushes;
+		failing->flushes = &req->io.node;
+	} else {
+		disagg_fail_request(failing->block, rq);
 	}
 	return true;
 }
@@ -224,10 +246,16 @@ static void disagg_block_link_down(struct disagg_link *link)
 {
 	struct disagg_device *dev = link->owner;
 	struct disagg_block *block = dev->block;
+	struct disagg_failing failing = { .block = block };
+	struct disagg_request *req, *next;
 
 	disagg_device_dead(dev);
-	blk_mq_tagset_busy_iter(&block->tag_set, disagg_fail_request, block);
+	blk_mq_tagset_busy_iter(&block->tag_set, disagg_fail_started, &failing);
+	llist_for_each_entry_safe(req, next, failing.flushes, io.node)
+		disagg_fail_request(block, blk_mq_rq_from_pdu(req));
 	blk_mq_unquiesce_queue(block->disk->queue);
+	/* Telling takes memory, which may take the end of these requests. */
+	disagg_device_tell(dev);
 }
 
 static void disagg_block_link_changed(struct disagg_link *link)

@@ -115,14 +115,13 @@ void disagg_device_link_changed(struct disagg_device *dev)
 {
 	u32 lost = READ_ONCE(dev->link->nr_lost);
 	u32 state = lost ? DISAGG_DEVICE_STATE_LOST : DISAGG_DEVICE_STATE_LIVE;
-	bool changed = false, announced;
+	bool changed = false;
 
 	spin_lock(&dev->state_lock);
 	if (dev->state == DISAGG_DEVICE_STATE_LIVE || dev->state == DISAGG_DEVICE_STATE_LOST) {
 		changed = dev->state != state;
 		WRITE_ONCE(dev->state, state);
 	}
-	announced = dev->announced;
 	spin_unlock(&dev->state_lock);
 
 	if (changed && lost)
@@ -131,26 +130,33 @@ void disagg_device_link_changed(struct disagg_device *dev)
 	else if (changed)
 		pr_info_ratelimited("disagg: %s/%s: link restored\n", dev->node_name,
 				    dev->params.name);
-	if (announced)
-		disagg_netlink_notify_device(dev, DISAGG_CMD_LINK_CHANGE_NTF);
+	disagg_device_tell(dev);
 }
 
 /* Its link is down for good. Called by the front from the link's down_work. */
 void disagg_device_dead(struct disagg_device *dev)
 {
-	u32 state = DISAGG_DEVICE_STATE_DEAD;
+	bool removing;
+
+	spin_lock(&dev->state_lock);
+	removing = dev->state == DISAGG_DEVICE_STATE_REMOVING;
+	if (!removing)
+		WRITE_ONCE(dev->state, DISAGG_DEVICE_STATE_DEAD);
+	spin_unlock(&dev->state_lock);
+
+	if (!removing)
+		pr_warn("disagg: %s/%s: dead: %s\n", dev->node_name, dev->params.name,
+			dev->link->reason);
+}
+
+/* Tell listeners what has become of its link. Called by the front. */
+void disagg_device_tell(struct disagg_device *dev)
+{
 	bool announced;
 
 	spin_lock(&dev->state_lock);
-	if (dev->state == DISAGG_DEVICE_STATE_REMOVING)
-		state = dev->state;
-	WRITE_ONCE(dev->state, state);
 	announced = dev->announced;
 	spin_unlock(&dev->state_lock);
-
-	if (state != DISAGG_DEVICE_STATE_REMOVING)
-		pr_warn("disagg: %s/%s: dead: %s\n", dev->node_name, dev->params.name,
-			dev->link->reason);
 	if (announced)
 		disagg_netlink_notify_device(dev, DISAGG_CMD_LINK_CHANGE_NTF);
 }

@@ -79,6 +79,7 @@ struct disagg_device *disagg_device_alloc(const struct disagg_device_params *par
 const char *disagg_state_name(u32 state);
 const char *disagg_class_name(u32 class);
 void disagg_device_dead(struct disagg_device *dev);
+void disagg_device_tell(struct disagg_device *dev);
 void disagg_device_link_changed(struct disagg_device *dev);
 int disagg_device_attach(struct disagg_device *dev, const char *node_name,
 			 const char **why);

@@ -150,6 +150,7 @@ struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *o
 	link = kzalloc(struct_size(link, lanes, nr_lanes), GFP_KERNEL);
 	if (!link)
 		return NULL;
+	disagg_tcp_memalloc(true);
 	link->ops = ops;
 	link->owner = owner;
 	link->nr_lanes = nr_lanes;
@@ -431,6 +432,7 @@ void disagg_link_free(struct disagg_link *link)
 		disagg_tcp_release(&link->lanes[i]);
 		kvfree(link->lanes[i].slots);
 	}
+	disagg_tcp_memalloc(false);
 	kfree(link);
 }
 
@@ -613,10 +615,17 @@ int disagg_lane_reply(struct disagg_lane *lane)
 		lane->rx_left = payload;
 		lane->rx_io = io;
 		lane->rx_iter = io->payload;
+		lane->rx_crc = ~0;
 		return 0;
 	}
 	disagg_lane_end(lane, io, disagg_status_to_errno(status));
 	return 0;
+}
+
+/* Some more of the payload has come. Called with the socket's lock held. */
+void disagg_lane_payload_crc(struct disagg_lane *lane, const void *data, size_t len)
+{
+	lane->rx_crc = crc32c(lane->rx_crc, data, len);
 }
 
 /**
@@ -631,8 +640,7 @@ int disagg_lane_payload_done(struct disagg_lane *lane)
 	struct disagg_io *io = lane->rx_io;
 
 	if ((lane->link->features & DISAGG_WIRE_F_CRC32C) &&
-	    disagg_payload_crc(&io->payload, le32_to_cpu(io->frame.length)) !=
-	    le32_to_cpu(lane->rx_frame.payload_crc))
+	    ~lane->rx_crc != le32_to_cpu(lane->rx_frame.payload_crc))
 		return disagg_lane_refuse(lane, "a payload with a wrong CRC");
 	disagg_lane_end(lane, io, 0);
 	return 0;

@@ -29,7 +29,8 @@ struct socket;
  * @payload: WRITE: what to send; READ: where to put the reply's payload.
  *	frame.length bytes; not used otherwise
  * @sent: bytes of frame and payload that the socket has taken
- * @end_seq: TCP's sequence number behind it, once wholly sent
+ * @end_pos: bytes that TCP must have acknowledged for all of it to be there, once
+ *	it is wholly sent
  * @splice: the payload's pages may be handed to the socket by reference
  */
 struct disagg_io {
@@ -37,7 +38,7 @@ struct disagg_io {
 	struct disagg_wire_frame frame;
 	struct iov_iter payload;
 	u32 sent;
-	u32 end_seq;
+	u64 end_pos;
 	bool splice;
 };
 
@@ -106,6 +107,7 @@ struct disagg_lane {
 	struct disagg_wire_frame rx_frame;
 	struct disagg_io *rx_io;
 	struct iov_iter rx_iter;
+	u32 rx_crc;			/* of the payload that came so far, not inverted */
 	struct io_comp_batch *rx_batch;
 
 	u64 requests;
@@ -216,11 +218,13 @@ void disagg_link_exit(void);
 void disagg_lane_begin(struct disagg_lane *lane, struct disagg_io *io);
 int disagg_lane_reply(struct disagg_lane *lane);
 int disagg_lane_payload_done(struct disagg_lane *lane);
+void disagg_lane_payload_crc(struct disagg_lane *lane, const void *data, size_t len);
 void disagg_lane_receive(struct disagg_lane *lane,
 			 void (*read)(struct disagg_lane *lane));
 
 /* tcp.c */
 struct socket *disagg_tcp_claim(struct disagg_lane *lane, int fd, const char **why);
+void disagg_tcp_memalloc(bool on);
 int disagg_tcp_start(struct disagg_lane *lane);
 void disagg_tcp_stop(struct disagg_lane *lane, bool abort);
 void disagg_tcp_release(struct disagg_lane *lane);

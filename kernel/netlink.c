@@ -216,14 +216,17 @@ static u32 disagg_device_msg_size(const struct disagg_device *dev)
  * Events are made while a link goes down, and with the registry locked: memory for
  * them must not wait for a disk, which may be the one that has just been lost.
  */
-static struct sk_buff *disagg_new_device_msg(const struct disagg_device *dev)
-{
-	return genlmsg_new(disagg_device_msg_size(dev), GFP_NOIO);
-}
+#define DISAGG_GFP_EVENT	(GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN)
 
 static void disagg_multicast(struct sk_buff *skb)
 {
-	genlmsg_multicast(&disagg_nl_family, skb, 0, DISAGG_NLGRP_EVENTS, GFP_NOIO);
+	genlmsg_multicast(&disagg_nl_family, skb, 0, DISAGG_NLGRP_EVENTS, DISAGG_GFP_EVENT);
+}
+
+/* Listeners are told that they have missed something. */
+static void disagg_missed(void)
+{
+	genl_set_err(&disagg_nl_family, &init_net, 0, DISAGG_NLGRP_EVENTS, -ENOBUFS);
 }
 
 /* The family is registered; cleared before its groups go away. */
@@ -240,7 +243,8 @@ static bool disagg_has_listeners(void)
  * @dev: the device; not freed nor dismantled meanwhile
  * @cmd: DISAGG_CMD_*_NTF
  *
- * May sleep. An event that can't be made for want of memory is not sent.
+ * May sleep. Of an event that can't be made for want of memory listeners hear
+ * ENOBUFS.
  */
 void disagg_netlink_notify_device(struct disagg_device *dev, u8 cmd)
 {
@@ -248,9 +252,11 @@ void disagg_netlink_notify_device(struct disagg_device *dev, u8 cmd)
 
 	if (!disagg_has_listeners())
 		return;
-	skb = disagg_new_device_msg(dev);
-	if (!skb)
+	skb = genlmsg_new(disagg_device_msg_size(dev), DISAGG_GFP_EVENT);
+	if (!skb) {
+		disagg_missed();
 		return;
+	}
 	if (disagg_put_device(skb, dev, 0, 0, 0, cmd)) {
 		nlmsg_free(skb);
 		return;
@@ -265,9 +271,11 @@ void disagg_netlink_notify_node(struct disagg_node *node, u8 cmd)
 
 	if (!disagg_has_listeners())
 		return;
-	skb = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_NOIO);
-	if (!skb)
+	skb = genlmsg_new(NLMSG_DEFAULT_SIZE, DISAGG_GFP_EVENT);
+	if (!skb) {
+		disagg_missed();
 		return;
+	}
 	if (disagg_put_node(skb, node, 0, 0, 0, cmd)) {
 		nlmsg_free(skb);
 		return;
@@ -458,7 +466,7 @@ int disagg_nl_device_get_doit(struct sk_buff *skb, struct genl_info *info)
 	if (!dev)
 		goto out;
 	err = -ENOMEM;
-	reply = disagg_new_device_msg(dev);
+	reply = genlmsg_new(disagg_device_msg_size(dev), GFP_NOIO);
 	if (!reply)
 		goto out;
 	err = disagg_put_device(reply, dev, info->snd_portid, info->snd_seq, 0,
@@ -691,10 +699,9 @@ static struct disagg_device *disagg_new_device(struct genl_info *info,
 	int err;
 
 	while ((attr = disagg_next_lane(info, attr)))
-		nr_lanes++;
-	if (nr_lanes > DISAGG_MAX_LANES)
-		return ERR_PTR(disagg_refuse(info, -EINVAL, DISAGG_A_DEVICE_LANE,
-					     "lane: too many, 64 at most"));
+		if (++nr_lanes > DISAGG_MAX_LANES)
+			return ERR_PTR(disagg_refuse(info, -EINVAL, DISAGG_A_DEVICE_LANE,
+						     "lane: too many, 64 at most"));
 	if (depth < 1 || depth > DISAGG_WIRE_MAX_DEPTH)
 		return ERR_PTR(disagg_refuse(info, -EINVAL, DISAGG_A_DEVICE_DEPTH,
 					     "depth: 1 to 1024"));

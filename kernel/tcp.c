@@ -15,7 +15,13 @@
  *   a reply counts only once TCP at the other end has the whole request
  *   (disagg_tcp_has_request()).
  * - Memory may be short because of what is being sent: the socket may use the
- *   kernel's reserves (sk_set_memalloc()), and sending never reclaims.
+ *   kernel's reserves (SOCK_MEMALLOC), and sending never reclaims.
+ * - A processor that goes offline waits for the requests of its queue, with a lock
+ *   held that changing a static key takes too. So no key is changed where requests
+ *   may be waiting for it: see disagg_tcp_memalloc().
+ * - Whoever else has the descriptor must not make something else of the socket: a
+ *   listener, whose children inherit callbacks, or a TLS socket, which saves and
+ *   restores them. disagg_tcp_ulp occupies the place that either needs.
  */
 #include <linux/file.h>
 #include <linux/inet.h>
@@ -31,6 +37,24 @@
 /* How often a sender comes back for others' requests before a worker does. */
 #define DISAGG_TX_ROUNDS	4
 
+static const struct tcp_ulp_ops disagg_tcp_ulp = {
+	.name = "disagg",
+};
+
+/**
+ * disagg_tcp_memalloc - let sockets use the kernel's memory reserves, or no longer
+ * @on: counted
+ *
+ * Process context, while nothing waits for a request.
+ */
+void disagg_tcp_memalloc(bool on)
+{
+	if (on)
+		static_branch_inc(&memalloc_socks_key);
+	else
+		static_branch_dec(&memalloc_socks_key);
+}
+
 /*
  * I/O of a file system may have to wait for this socket's lock, which is never so
  * for the sockets of programs: lockdep must know the two apart.
@@ -41,13 +65,14 @@ static void disagg_tcp_reclassify(struct sock *sk)
 	static struct lock_class_key keys[2][2];
 	bool v6 = sk->sk_family == AF_INET6;
 
-	if (sock_allow_reclassification(sk))
-		sock_lock_init_class_and_name(sk, v6 ? "slock-AF_INET6-DISAGG" :
-						       "slock-AF_INET-DISAGG",
-					      &keys[v6][0],
-					      v6 ? "sk_lock-AF_INET6-DISAGG" :
-						   "sk_lock-AF_INET-DISAGG",
-					      &keys[v6][1]);
+	/* Only the classes: the connection lives, and its locks may be taken meanwhile. */
+	if (!sock_allow_reclassification(sk))
+		return;
+	lockdep_set_class_and_name(&sk->sk_lock.slock, &keys[v6][0],
+				   v6 ? "slock-AF_INET6-DISAGG" : "slock-AF_INET-DISAGG");
+	lockdep_init_map(&sk->sk_lock.dep_map,
+			 v6 ? "sk_lock-AF_INET6-DISAGG" : "sk_lock-AF_INET-DISAGG",
+			 &keys[v6][1], 0);
 #endif
 }
 
@@ -126,12 +151,35 @@ static int disagg_tcp_take_frame(struct disagg_lane *lane, struct sk_buff *skb,
 	return n;
 }
 
+static int disagg_tcp_payload_crc(struct disagg_lane *lane, struct sk_buff *skb,
+				  unsigned int offset, size_t len)
+{
+	u8 chunk[256];
+	size_t n;
+	int err;
+
+	for (; len; offset += n, len -= n) {
+		n = min(len, sizeof(chunk));
+		err = skb_copy_bits(skb, offset, chunk, n);
+		if (err)
+			return err;
+		disagg_lane_payload_crc(lane, chunk, n);
+	}
+	return 0;
+}
+
 static int disagg_tcp_take_payload(struct disagg_lane *lane, struct sk_buff *skb,
 				   unsigned int offset, size_t len)
 {
 	size_t n = min_t(size_t, len, lane->rx_left);
 	int err;
 
+	/* Of what came: the pages may be a program's, and change under our eyes. */
+	if (lane->link->features & DISAGG_WIRE_F_CRC32C) {
+		err = disagg_tcp_payload_crc(lane, skb, offset, n);
+		if (err)
+			return err;
+	}
 	err = skb_copy_datagram_iter(skb, offset, &lane->rx_iter, n);
 	if (err)
 		return err;
@@ -262,11 +310,12 @@ int disagg_tcp_start(struct disagg_lane *lane)
 
 	lock_sock(sk);
 	write_lock_bh(&sk->sk_callback_lock);
-	if (sk->sk_user_data != lane) {
+	if (sk->sk_user_data != lane || inet_csk(sk)->icsk_ulp_ops) {
 		write_unlock_bh(&sk->sk_callback_lock);
 		release_sock(sk);
 		return -ENOTCONN;
 	}
+	inet_csk(sk)->icsk_ulp_ops = &disagg_tcp_ulp;
 	lane->saved_data_ready = sk->sk_data_ready;
 	lane->saved_write_space = sk->sk_write_space;
 	lane->saved_state_change = sk->sk_state_change;
@@ -278,7 +327,9 @@ int disagg_tcp_start(struct disagg_lane *lane)
 	/* No way from an allocation back into a block device. */
 	sk->sk_allocation = GFP_NOIO;
 	disagg_compat_no_task_frag(sk);
-	sk_set_memalloc(sk);
+	/* As sk_set_memalloc(), whose static key the link holds for all its sockets. */
+	sock_set_flag(sk, SOCK_MEMALLOC);
+	sk->sk_allocation |= __GFP_MEMALLOC;
 
 	/* What came before the callbacks were there. */
 	disagg_tcp_data_ready(sk);
@@ -326,8 +377,12 @@ void disagg_tcp_stop(struct disagg_lane *lane, bool abort)
 		}
 	}
 	write_unlock_bh(&sk->sk_callback_lock);
-	if (started)
-		sk_clear_memalloc(sk);
+	if (started) {
+		sock_reset_flag(sk, SOCK_MEMALLOC);
+		sk->sk_allocation &= ~__GFP_MEMALLOC;
+		sk_mem_reclaim(sk);
+		inet_csk(sk)->icsk_ulp_ops = NULL;
+	}
 	lane->rx_state = DISAGG_RX_STOPPED;
 	release_sock(sk);
 
@@ -407,7 +462,7 @@ static int disagg_tcp_send_some(struct disagg_lane *lane, struct disagg_io *io,
  */
 bool disagg_tcp_has_request(const struct disagg_lane *lane, const struct disagg_io *io)
 {
-	return !before(tcp_sk(lane->sock->sk)->snd_una, io->end_seq);
+	return tcp_sk(lane->sock->sk)->bytes_acked >= io->end_pos;
 }
 
 static struct disagg_io *disagg_lane_next(struct disagg_lane *lane)
@@ -422,6 +477,7 @@ static int disagg_lane_transmit_one(struct disagg_lane *lane, struct disagg_io *
 {
 	bool more = io->node.next || !llist_empty(&lane->tx_new);
 	u32 len = disagg_io_wire_len(io);
+	const struct tcp_sock *tp;
 
 	if (!io->sent)
 		disagg_lane_begin(lane, io);
@@ -433,7 +489,8 @@ static int disagg_lane_transmit_one(struct disagg_lane *lane, struct disagg_io *
 		io->sent += n;
 		WRITE_ONCE(lane->tx_bytes, lane->tx_bytes + n);
 	}
-	io->end_seq = tcp_sk(lane->sock->sk)->write_seq;
+	tp = tcp_sk(lane->sock->sk);
+	io->end_pos = tp->bytes_acked + (u32)(tp->write_seq - tp->snd_una);
 	return 0;
 }
 

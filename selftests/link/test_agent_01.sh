@@ -39,7 +39,7 @@ start_agent
 check_eq "with one it is waited for" "$(timers n1/mem0)" "null null"
 check_eq "timers can be set at any time" \
 	"$("$DISAGGCTL" device set n1/mem0 --fail-fast 90s --dead-after 1h)" \
-	"n1/mem0: I/O timeout 2s, fail-fast 1m30s, dead after 1h"
+	"n1/mem0: I/O timeout 2s, fail-fast 1.5m, dead after 1h"
 check_eq "and are shown" "$(timers n1/mem0)" "90000000000 3600000000000"
 
 #

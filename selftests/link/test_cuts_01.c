@@ -70,7 +70,7 @@ static void *lane_main(void *data)
 	for (unsigned int n = 0; n < cuts_wanted / LANES; n++) {
 		poll(NULL, 0, rand_r(&lane->seed) % 16);
 		way = rand_r(&lane->seed) % 24;
-		way = !way ? BE_SILENT : way % 5;
+		way = !way ? BE_SILENT : way % 4;
 		if (way == WELL) {	/* cut from outside, at whatever is going on */
 			bool half = rand_r(&lane->seed) & 1;
 
