@@ -177,7 +177,7 @@ struct disagg_link {
 	bool keep;			/* guarded by fail_lock */
 	struct work_struct down_work;
 	char reason[DISAGG_REASON_LEN];
-	struct mutex swap_lock;
+	struct mutex swap_lock;		/* one lane's change at a time */
 	u32 fail_fast;
 	u32 dead_after;
 	u32 nr_lost;

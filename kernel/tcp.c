@@ -105,7 +105,7 @@ struct socket *disagg_tcp_claim(struct disagg_lane *lane, int fd, const char **w
 		*why = "lane: fd is no TCP socket";
 		goto err_put;
 	}
-	if (inet_csk(sk)->icsk_ulp_ops) {
+	if (inet_csk(sk)->icsk_ulp_ops && inet_csk(sk)->icsk_ulp_ops != &disagg_tcp_ulp) {
 		*why = "lane: fd has an upper layer protocol such as TLS, which is not supported";
 		goto err_put;
 	}

@@ -2,7 +2,7 @@
 /*
  * Lanes are cut again and again at random moments, in several ways, while several
  * programs write, read back and compare. No request fails, and every read sees what
- * was written last. CUTS=N for another number than 1000.
+ * was written last. CUTS=N for another number than 400.
  */
 #define _GNU_SOURCE
 #include "../control/dgnl.h"
@@ -17,7 +17,7 @@
 static char *store;
 static volatile bool enough;
 static int disk;
-static unsigned int cuts_wanted = 1000;
+static unsigned int cuts_wanted = 400;
 
 /* ---- the target ---- */
 
