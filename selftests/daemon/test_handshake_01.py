@@ -15,7 +15,7 @@ def good(folder):
     with Daemon(folder) as d:
         c = d.control()
         version_min, version_max, features = c.greeting[1:4]
-        assert version_min == version_max == 1 and features == F_ALL
+        assert version_min == version_max == 1 and features == F_ALL | F_EPOCH
         assert c.greeting[4] == 4 * MIB and c.greeting[5] == 1024
         assert c.features == F_CRC32C and c.capacity == 0
         g = c.lease(MIB)
@@ -26,6 +26,19 @@ def good(folder):
         assert w.max_discard > 0
         assert d.lane(g, features=0).features == 0
         assert Connection(d.port).nonce != Connection(d.port).nonce
+        # Who takes all that is offered gets what there is to agree on.
+        assert d.lane(g, features=features).features == F_CRC32C | F_DISCARD | F_WRITE_ZEROES
+
+
+@test
+def epoch(folder):
+    """the epoch is that of the host: another daemon has the same."""
+    with Daemon(folder) as d:
+        first = Connection(d.port).greeting[6]
+        assert first != bytes(8) and Connection(d.port).greeting[6] == first
+        d.kill()
+        d.restart()
+        assert Connection(d.port).greeting[6] == first
 
 
 @test

@@ -15,7 +15,7 @@ set -u
 
 CUTS=${CUTS:-40}
 
-ktap_plan 17
+ktap_plan 19
 need_module
 start_target t1 "{id: dram, class: memory, size: 256MiB}" \
 	"{id: disk, class: storage, path: $WORK/disk, size: 256MiB, direct: no}"
@@ -182,6 +182,19 @@ check "its storage is back within a second" test $took -lt 1000
 wait $READER
 check "and who waited has read it" cmp "$WORK/read" "$WORK/waits"
 check "its memory is not: the device is dead" wait_for 10 in_state n1/mem0 dead
+
+#
+# A target whose host was started again has lost what it had not flushed.
+#
+BOOT_ID=/proc/sys/kernel/random/boot_id
+cat /proc/sys/kernel/random/uuid >"$WORK/boot_id"
+stop_target t1 KILL
+mount --bind "$WORK/boot_id" $BOOT_ID
+add_cleanup "umount $BOOT_ID"
+run_target t1
+check "another host's storage is not taken for the same: the device is dead" \
+	wait_for 10 in_state n1/disk0 dead
+check "the agent says why" grep -q "n1/disk0: .*not flushed" "$WORK/agent.log"
 "$DISAGGCTL" node delete n1 --force >/dev/null
 stop_agent
 check "nothing is left" nothing_left t1

@@ -55,6 +55,7 @@ struct lane {
  * @used: the slot is taken
  * @given_up: its target will not have it back
  * @address: of the target, as the lanes had it
+ * @epoch: of its target, when the lease was taken; zero: not known
  * @rtt: ns that the last connection took to come about
  */
 struct device {
@@ -75,6 +76,7 @@ struct device {
 	uint32_t nr_lanes;
 	struct sockaddr_storage address;
 	socklen_t address_len;
+	uint64_t epoch;
 	uint64_t rtt;
 	struct lane lanes[DISAGG_MAX_LANES];
 };

@@ -81,8 +81,10 @@ static bool read_token(struct device *dev)
 		found = !strcmp(d->name, dev->name) &&
 			!memcmp(d->lease, dev->lease, sizeof(dev->lease)) &&
 			d->generation == dev->generation;
-		if (found)
+		if (found) {
 			memcpy(dev->token, d->token, sizeof(dev->token));
+			dev->epoch = d->epoch;
+		}
 	}
 	dsg_record_free(&record);
 	if (!found)

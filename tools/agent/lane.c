@@ -162,6 +162,15 @@ static void greeted(struct lane *lane)
 	};
 	struct dsg_error error;
 
+	/*
+	 * A cache that is gone must not be flushed as if it were there: whoever relies
+	 * on what he wrote has to be told.
+	 */
+	if (dev->features & DISAGG_WIRE_F_FLUSH && dev->epoch &&
+	    dsg_greeting_epoch(&lane->greeting) != dev->epoch) {
+		give_up(lane, "the target's host was started again, and what was not flushed may be lost");
+		return;
+	}
 	if (dsg_lane_hello(&terms, &lane->hello, &error) ||
 	    dsg_hello_answer(&lane->greeting, dev->token, &lane->hello, &error)) {
 		failed(lane, error.text);

@@ -6,6 +6,7 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -180,7 +181,7 @@ static void welcome_lane(struct session *s, const struct disagg_wire_hello *hell
 		.lane = le32toh(hello->lane),
 		.max_payload = le32toh(hello->max_payload),
 		.depth = le32toh(hello->depth),
-		.features = le64toh(hello->features),
+		.features = le64toh(hello->features) & DISAGG_WIRE_F_ALL,
 	};
 	uint32_t lanes = le32toh(hello->lanes);
 	uint8_t proof[DISAGG_WIRE_KEY_LEN];
@@ -235,7 +236,7 @@ static void take_hello(struct session *s)
 		refuse(s, DISAGG_WIRE_E_PROTO, "malformed HELLO");
 		return;
 	}
-	if (le64toh(hello.features) & ~DISAGG_WIRE_F_ALL) {
+	if (le64toh(hello.features) & ~(DISAGG_WIRE_F_ALL | DISAGG_WIRE_F_EPOCH)) {
 		refuse(s, DISAGG_WIRE_E_INVALID, "features that were not offered");
 		return;
 	}
@@ -397,15 +398,39 @@ static bool drop_oldest(bool hello_only)
 	return oldest;
 }
 
+/* A worker that dies costs nothing that the kernel had; a kernel that dies does. */
+static uint64_t epoch(void)
+{
+	static uint64_t value;
+	char boot[DSG_UUID_STRLEN] = "";
+	uint8_t id[DISAGG_WIRE_UUID_LEN];
+	int fd;
+
+	if (value)
+		return value;
+	fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	/* Without it, every start of the daemon counts as one of the host. */
+	if (fd < 0 || read(fd, boot, sizeof(boot) - 1) != sizeof(boot) - 1 ||
+	    dsg_uuid_parse(boot, id))
+		dsg_random(id, sizeof(id));
+	if (fd >= 0)
+		close(fd);
+	memcpy(&value, id, sizeof(value));
+	if (!value)
+		value = 1;
+	return value;
+}
+
 void session_start(int fd, const struct config *config)
 {
 	struct disagg_wire_greeting greeting = {
 		.magic = htole32(DISAGG_WIRE_MAGIC_GREETING),
 		.version_min = htole16(DISAGG_WIRE_VERSION),
 		.version_max = htole16(DISAGG_WIRE_VERSION),
-		.features = htole64(DISAGG_WIRE_F_ALL),
+		.features = htole64(DISAGG_WIRE_F_ALL | DISAGG_WIRE_F_EPOCH),
 		.max_payload = htole32(DISAGG_WIRE_MAX_PAYLOAD),
 		.max_depth = htole32(DISAGG_WIRE_MAX_DEPTH),
+		.epoch = htole64(epoch()),
 	};
 	struct session *s;
 

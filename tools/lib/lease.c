@@ -60,6 +60,7 @@ static int reserve_lease(struct dsg_session *session, const char *node,
 	    (dev->resource[0] && strcmp(dev->resource, grant.resource)))
 		return bad_grant(dev, fault);
 	memcpy(dev->resource, grant.resource, sizeof(dev->resource));
+	dev->epoch = session->epoch;
 	return 0;
 }
 

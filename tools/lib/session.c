@@ -191,6 +191,11 @@ static int io_fail(struct dsg_error *error, int err, const char *what)
 	return fail(error, -err, 0, "the target did not %s: %s", what, strerror(-err));
 }
 
+uint64_t dsg_greeting_epoch(const struct disagg_wire_greeting *greeting)
+{
+	return le64toh(greeting->features) & DISAGG_WIRE_F_EPOCH ? le64toh(greeting->epoch) : 0;
+}
+
 int dsg_hello_answer(const struct disagg_wire_greeting *greeting, const uint8_t *token,
 		     struct disagg_wire_hello *hello, struct dsg_error *error)
 {
@@ -277,6 +282,7 @@ static int handshake(int fd, struct disagg_wire_hello *hello, const uint8_t *tok
 	session->features = le64toh(welcome->features);
 	session->max_payload = le32toh(welcome->max_payload);
 	session->next_tag = 1;
+	session->epoch = dsg_greeting_epoch(&greeting);
 	memcpy(session->nonce, greeting.nonce, sizeof(session->nonce));
 	return 0;
 }

@@ -41,6 +41,7 @@ struct dsg_error {
  * @features: DISAGG_WIRE_F_* in force
  * @max_payload: bytes that may follow a frame of a lane
  * @next_tag: tag of the next control request
+ * @epoch: the target's, or zero
  * @nonce: the target's nonce, for proofs
  * @welcome: the target's answer, as received (little-endian fields)
  */
@@ -49,6 +50,7 @@ struct dsg_session {
 	uint64_t features;
 	uint32_t max_payload;
 	uint32_t next_tag;
+	uint64_t epoch;
 	uint8_t nonce[DISAGG_WIRE_KEY_LEN];
 	struct disagg_wire_welcome welcome;
 };
@@ -182,10 +184,12 @@ int dsg_connect(const char *host, uint16_t port, uint64_t deadline,
 /*
  * The steps of a lane's handshake, for who does not wait for any of them: @hello as
  * @lane has it; completed by what @greeting offers, with the proof of @token; and
- * whether @welcome is a proper answer to it. None of them allocates memory.
+ * whether @welcome is a proper answer to it; and the target's epoch, zero if it tells
+ * none. None of them allocates memory.
  */
 int dsg_lane_hello(const struct dsg_lane *lane, struct disagg_wire_hello *hello,
 		   struct dsg_error *error);
+uint64_t dsg_greeting_epoch(const struct disagg_wire_greeting *greeting);
 int dsg_hello_answer(const struct disagg_wire_greeting *greeting, const uint8_t *token,
 		     struct disagg_wire_hello *hello, struct dsg_error *error);
 int dsg_welcome_check(const struct disagg_wire_welcome *welcome,

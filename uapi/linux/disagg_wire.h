@@ -47,6 +47,8 @@
 #define DISAGG_WIRE_F_FUA		0x08ULL
 #define DISAGG_WIRE_F_FLUSH		0x10ULL	/* the target has a volatile cache */
 #define DISAGG_WIRE_F_ALL		0x1fULL
+/* In GREETING only: it has an epoch. Not for a connection to agree on. */
+#define DISAGG_WIRE_F_EPOCH		0x20ULL
 
 /* disagg_wire_hello.mode */
 #define DISAGG_WIRE_MODE_CONTROL	1	/* control requests: inventory, leases */
@@ -105,10 +107,11 @@
  * @magic: DISAGG_WIRE_MAGIC_GREETING
  * @version_min: lowest version that the target speaks
  * @version_max: highest version that the target speaks
- * @reserved: zero
  * @features: features that the target offers
  * @max_payload: bytes that may follow a lane frame
  * @max_depth: requests in flight per lane
+ * @epoch: with DISAGG_WIRE_F_EPOCH: another number after whatever may have cost the
+ *	target what was written and not flushed; else zero
  * @nonce: fresh random bytes, for the client's proof
  */
 struct disagg_wire_greeting {
@@ -118,7 +121,7 @@ struct disagg_wire_greeting {
 	__le64	features;
 	__le32	max_payload;
 	__le32	max_depth;
-	__u8	reserved[8];
+	__le64	epoch;
 	__u8	nonce[DISAGG_WIRE_KEY_LEN];
 };
 
