@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The names, group and mode that udev gives a disk, while it lives and after its
-# link is lost.
+# link has ended.
 
 set -euo pipefail
 # shellcheck source=selftests/install/common.sh
