@@ -158,7 +158,8 @@ int main(int argc, char **argv)
 		usage(stderr);
 		return 2;
 	}
-	lock = dsg_lock(DSG_AGENT_LOCK, false, 0, &fault);
+	/* Who only looks whether there is an agent holds it for a moment. */
+	lock = dsg_lock(DSG_AGENT_LOCK, false, 2 * DSG_NSEC_PER_SEC, &fault);
 	if (lock < 0) {
 		say(LOG_ERR, "%s: is another agent running?", fault.reason);
 		return 1;
