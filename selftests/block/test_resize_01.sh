@@ -23,7 +23,7 @@ add_cleanup "kill $monitor"
 wait_for 10 grep -q KERNEL "$WORK/events" || die "udevadm does not listen"
 
 fio --name=load --filename="$disk" --direct=1 --ioengine=io_uring --iodepth=8 --rw=randwrite \
-	--bs=4k --size=8m --loops=2 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --output-format=terse \
+	--bs=4k --size=6m --loops=2 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --output-format=terse \
 	--eta=never >"$WORK/fio.out" 2>&1 &
 load=$!
 wait_for 20 moving "$disk"
