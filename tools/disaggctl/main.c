@@ -171,6 +171,10 @@ static int take_flags(struct cli *cli, struct line *line, const char *flags,
 			line->help = true;
 			break;
 		case 'V':
+			if (line->word_count) {
+				dsg_fault_set(fault, DSG_USAGE, "-V is a command by itself");
+				return dsg_fault_hint(fault, "disaggctl help");
+			}
 			line->words[line->word_count++] = "version";
 			return find_command(line, fault);
 		default:
