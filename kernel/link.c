@@ -111,7 +111,6 @@ static void disagg_lane_lose(struct disagg_lane *lane)
 	lane->lost = true;
 	lane->lost_since = jiffies;
 	WRITE_ONCE(link->nr_lost, link->nr_lost + 1);
-	disagg_link_check_timers(link);
 }
 
 static void disagg_lane_down_work(struct work_struct *work)
@@ -124,6 +123,7 @@ static void disagg_lane_down_work(struct work_struct *work)
 	if (test_bit(DISAGG_LANE_BROKEN, &lane->flags) && lane->sock &&
 	    disagg_link_is_up(link)) {
 		disagg_lane_lose(lane);
+		disagg_link_check_timers(link);
 		link->ops->changed(link);
 	}
 	mutex_unlock(&link->swap_lock);
@@ -324,6 +324,8 @@ int disagg_link_replace_lane(struct disagg_link *link, u32 index, u32 generation
 	/* Whoever breaks it from here on breaks this socket. */
 	clear_bit(DISAGG_LANE_BROKEN, &lane->flags);
 	if (disagg_tcp_start(lane)) {
+		/* Unless it has failed already: down_work takes it away, and tells. */
+		disagg_lane_fail(lane, "its connection broke while it was handed over");
 		*why = "lane: it was closed or broke while it was handed over";
 		err = -ECONNRESET;
 		goto out;

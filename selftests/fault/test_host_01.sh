@@ -13,7 +13,7 @@ set -u
 # shellcheck source=selftests/block/fio.sh
 . "$(dirname "$0")/../block/fio.sh"
 
-ktap_plan 9
+ktap_plan 10
 need_module
 start_target t1 "{id: dram, class: memory, size: 256MiB}"
 
@@ -30,8 +30,12 @@ kill -STOP $stopped
 for cpu in 0 1; do
 	taskset -c $cpu dd if="$disk" of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null &
 done
-sleep 0.5
+waiting()
+{
+	[ "$(json .device.inflight "$DISAGGCTL" -j device show n/mem0)" -ge 2 ]
+}
 add_cleanup "echo 1 >$CPU"
+check "a read waits on each" wait_for 2 waiting
 check "a processor goes offline while the target is silent" \
 	timeout -s KILL 15 bash -c "echo 0 >$CPU"
 check "the device is dead in time" wait_for 8 in_state n/mem0 dead

@@ -327,6 +327,25 @@ static void hand_over(void)
 	free(j.buf);
 }
 
+/* A lane that has a successor at once was never lost, whatever the timers say. */
+static void hand_over_unkept(void)
+{
+	struct server old = { .store = store }, new = { .store = store };
+	struct job j = { .cpu = -1 };
+	int fd;
+
+	misbehave = false;
+	fd = make(&old, 1, 30000);
+	device_set(&nl, "n", "d", DISAGG_A_DEVICE_FAIL_FAST, 0);
+	device_set(&nl, "n", "d", DISAGG_A_DEVICE_DEAD_AFTER, 0);
+	result(!renew(&new, 0), "a lane is replaced that must not be lost");
+	job_start(&j, fd, true, 0);
+	result(!job_end(&j, 5000) && in_state(LIVE), "and the device lives");
+	serve_end(&old);
+	unmake(fd, &new, 1, "not lost");
+	free(j.buf);
+}
+
 static void one_of_two(void)
 {
 	struct server s[2] = { { .store = store }, { .store = store } };
@@ -463,6 +482,7 @@ int main(void)
 		one_cut(&cuts[i]);
 	cut_while_sending();
 	hand_over();
+	hand_over_unkept();
 	one_of_two();
 	fail_fast();
 	dead_after();

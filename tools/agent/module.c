@@ -131,7 +131,7 @@ static int request(const struct nlmsghdr *nlh, mnl_cb_t cb, void *data)
 		errno = 0;
 		more = mnl_cb_run(buffer, (size_t)n, nlh->nlmsg_seq, port, cb, data);
 		/* What is left of an answer that was given up. */
-		if (more < 0 && errno == ESRCH)
+		if (more < 0 && (errno == ESRCH || errno == EPROTO))
 			more = MNL_CB_OK;
 	} while (more > MNL_CB_STOP);
 	return more < 0 ? -errno : 0;

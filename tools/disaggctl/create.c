@@ -18,7 +18,6 @@
 #define BLOCK_DEFAULT		4096
 #define DEPTH_DEFAULT		128
 #define TIMEOUT_DEFAULT_MS	30000
-#define NS_PER_MS		1000000ULL
 #define RACES_MAX		4	/* lost to other creates, before giving up */
 
 static struct {
