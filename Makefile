@@ -62,9 +62,13 @@ install: tools
 	$(Q)echo "install: the module comes by 'make dkms-install' (every kernel) or 'make module_install' (one)"
 
 uninstall:
-	$(Q)$(if $(DESTDIR),,tools/install/reload removing)
-	$(Q)tools/install/remove "$(DESTDIR)" $(MANIFEST)
-	$(Q)$(if $(DESTDIR),,tools/install/reload removed)
+	$(Q)if [ -z "$(DESTDIR)" ] && [ -f $(MANIFEST) ]; then \
+		tools/install/reload removing && \
+		tools/install/remove "" $(MANIFEST) && \
+		tools/install/reload removed; \
+	else \
+		tools/install/remove "$(DESTDIR)" $(MANIFEST); \
+	fi
 
 # KVER=VERSION: for that kernel only; else for every one that has its headers.
 dkms-install:

@@ -207,6 +207,12 @@ disk_of()
 	json '"/dev/" + .device.disk' "$DISAGGCTL" -j device show "$1/$2"
 }
 
+# Nobody holds the module: udev may for a moment, after a deletion by force.
+module_free()
+{
+	grep -qx 0 /sys/module/disagg/refcnt
+}
+
 # nothing_left TARGET…: no node, no record, no device; no lease on the targets.
 nothing_left()
 {

@@ -198,6 +198,6 @@ int main(void)
 	zeroes();
 	sizes();
 	read_only();
-	result(!node_del(&nl, "n", false) && !module_refs(), "nothing is left");
+	result(!node_del(&nl, "n", false) && module_free(), "nothing is left");
 	return finish();
 }

@@ -17,7 +17,7 @@ start_checker
 start_target $LONG "{id: $LONG, class: memory, size: 512MiB}"
 start_fake t2 inventory $LONG:memory:1023 $LONG:storage:99999
 
-ktap_plan 43
+ktap_plan 45
 
 # Help for everything, on stdout, and it names every option that the manual has.
 check "help" narrow "$D" help
@@ -35,7 +35,8 @@ options_documented()
 			{ echo "$option is not in the manual"; return 1; }
 	done < <(grep -oE -- '^ +--[a-z-]+' <<<"$out")
 }
-for command in "target add" "target list" "resource list" "lease list" "node create" "node delete"; do
+for command in "target add" "target list" "resource list" "lease list" "node create" "node delete" \
+	"device set"; do
 	# shellcheck disable=SC2086 # two words
 	check "options of $command are in the manual" options_documented $command
 done
@@ -55,6 +56,7 @@ check_fails 2 'one argument too many: b' "an argument too many" "$D" node show a
 check_fails 2 '--memory needs its SIZE' "an option without its value" "$D" node create x --memory
 check_fails 2 '--crc takes no value' "a flag with a value" "$D" node create x --crc=1
 check_fails 2 'unknown option: -z' "an unknown letter" "$D" -z node list
+check_fails 2 '-V is a command by itself' "-V more than once" "$D" -VVVVVVVV
 check "an error under -j is a document" valid_error 2 "$D" -j nod list
 check "also if -j comes last" valid_error 2 "$D" node lsit -j
 

@@ -765,4 +765,15 @@ DG_FN int module_refs(void)
 	return n;
 }
 
+/*
+ * Whether nobody holds the module. udev may be looking at a disk that was deleted
+ * by force, and holds it until its reads have failed: soon.
+ */
+DG_FN bool module_free(void)
+{
+	for (int i = 0; i < 1000 && module_refs(); i++)
+		poll(NULL, 0, 10);
+	return !module_refs();
+}
+
 #endif /* DISAGG_TEST_DGNL_H */

@@ -8,7 +8,7 @@ fake_target.py proxy PORT RULE...   between disaggctl and the disaggd at PORT
 RULE is EVENT[#N]=ACTION. EVENT: control or lane (a HELLO of that kind), or
 reserve, commit, release, resize, inventory, leases (a request). N: only the Nth
 one, from 1. ACTION: close (the connection, before the target sees it), stall
-(never answer), delay (by 3 seconds), eat (the target sees it, its answer is lost
+(never answer), delay[:SECONDS] (3 if not said), eat (the target sees it, its answer is lost
 and the connection closes).
 
 The first line of output is the port; then a line for each event as it comes.
@@ -193,8 +193,8 @@ class Proxy:
         """True if the connection ends here."""
         if action == "stall":
             time.sleep(60)
-        if action == "delay":
-            time.sleep(3)
+        if action and action.startswith("delay"):
+            time.sleep(float(action.partition(":")[2] or 3))
         return action in ("close", "stall")
 
     def __call__(self, client):

@@ -26,7 +26,7 @@ document()
 	jq -r "$1" "$WORK/document"
 }
 
-ktap_plan 50
+ktap_plan 52
 
 check "version without the module" valid version "$D" -j version
 check_eq "the module is said not to be loaded" "$(document '.module_loaded, .module, .api')" \
@@ -79,6 +79,8 @@ check "device list" valid device-list "$D" -j device list
 check "device show" valid device-show "$D" -j device show n1/mem0
 check "lease list" valid lease-list "$D" -j lease list
 check_eq "the leases end" "$(document '[.leases[].expires_in_ns] | all(. > 3.5e12 and . <= 3.6e12)')" true
+check "device set" valid device-set "$D" -j device set n1/mem1 --fail-fast 1m
+check_eq "it tells the new timer" "$(document .device.fail_fast_ns)" 60000000000
 check_eq "traffic is counted" "$(disk=$(disk_of n1 mem1)
 	dd if=/dev/zero of="$disk" bs=1M count=2 oflag=direct status=none
 	json .device.write_bytes "$D" -j device show n1/mem1)" $((2 << 20))

@@ -21,7 +21,7 @@ state_of()
 	json ".nodes[] | select(.name == \"$1\") | .state" "$D" -j node list
 }
 
-ktap_plan 35
+ktap_plan 37
 
 "$D" node create n1 --memory 64MiB,64MiB >/dev/null || die "no node"
 disk=$(disk_of n1 mem1)
@@ -46,6 +46,17 @@ mount "$disk" "$WORK/mnt" || die "it cannot be mounted"
 check_fails 5 "mounted at $WORK/mnt" "a mounted device: the place is named" "$D" node delete n1
 check_fails 5 "hint: umount $WORK/mnt" "and what to do" "$D" node delete n1
 umount "$WORK/mnt"
+mkfs.btrfs -qfM "$disk" >/dev/null || die "no btrfs"
+mount -t btrfs "$disk" "$WORK/mnt" || die "btrfs cannot be mounted"
+check_fails 5 "hint: umount $WORK/mnt" "a mounted btrfs, which has numbers of its own" \
+	"$D" node delete n1
+umount "$WORK/mnt"
+mkfs.ext4 -qF "$disk" || die "no file system"
+odd=$WORK/$(printf 'a\033b\377')
+mkdir "$odd"
+mount "$disk" "$odd" || die "it cannot be mounted"
+check "a place with an odd name is shown as text" valid_error 5 "$D" -j node delete n1
+umount "$odd"
 unshare -m sh -c "mount $disk $WORK/mnt && exec sleep 600" &
 user=$!
 wait_for 10 grep -q "$WORK/mnt" /proc/$user/mountinfo
@@ -116,6 +127,7 @@ stop_target t1 KILL
 check_fails 0 'warning' "a dead target: --force takes less than 2 s" within 2 "$D" node delete --force n1
 run_target t1
 check "create of the same name releases it first" "$D" node create n1 --memory 256MiB
+touch "$DISAGG_STATEDIR/nodes/n1.json.new"	# as a killed disaggctl leaves it
 check "and the node can be deleted" "$D" node delete n1
 check_fails 3 'no node n1' "a second delete says that there is none" "$D" node delete n1
 check "nothing is left at the end" nothing_left t1

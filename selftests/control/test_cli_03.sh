@@ -23,7 +23,7 @@ as_nobody()
 	setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all "$@"
 }
 
-ktap_plan 29
+ktap_plan 30
 check "0: a node" "$D" node create n1 --memory 16MiB
 chmod 755 "$WORK"
 chmod -R a+rX "$DISAGG_CONFDIR" "$DISAGG_RUNDIR"
@@ -62,6 +62,7 @@ check "8: the only target asked for" valid_error 8 "$D" -j node create n2 --memo
 "$D" target remove dead >/dev/null
 check "9: not root" valid_error 9 as_nobody "$D" -j device list
 check "9: not root, and records are secret" valid_error 9 as_nobody "$D" -j node list
+check "9: not root, and events are for root" within 5 valid_error 9 as_nobody "$D" -j monitor
 check_eq "records are for root only" "$(stat -c '%a' "$DISAGG_STATEDIR/nodes/n1.json" \
 	"$DISAGG_CONFDIR/targets.d/t1.yaml" | tr '\n' ' ')" "600 644 "
 "$D" node delete n1 >/dev/null

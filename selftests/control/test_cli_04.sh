@@ -29,7 +29,7 @@ broken_second()
 	check "$1: nothing is left" nothing_left t1 t2
 }
 
-ktap_plan 30
+ktap_plan 40
 
 "$D" node create full --memory 128MiB --target t1 >/dev/null || die "no node"
 check_fails 4 'not enough memory: asked 4 KiB' "a full target" \
@@ -48,6 +48,58 @@ broken_second "its first lane is dropped" 'lane#1=close' 6 'rolled back'
 broken_second "its second lane is dropped" 'lane#2=close' 6 'rolled back'
 broken_second "its WELCOME to a lane is lost" 'lane#1=eat' 6 'rolled back'
 broken_second "a lane gets no answer" 'lane#1=stall' 6 'still connecting mem. to target t2 \(3 s\)'
+
+# Who was never asked isn't asked to give back.
+before=$(grep -c reserved "$WORK/target-t2/log")
+"$D" target remove t1 >/dev/null
+start_fake t1 proxy "$(target_port t1)" reserve=close
+check_fails 6 'rolled back' "the first target drops the RESERVE" \
+	"$D" node create n1 --memory 100M,100M
+stop_fake t1
+"$D" target add t1 "127.0.0.1:$(target_port t1)" >/dev/null
+check_eq "the second was not asked for anything" \
+	"$(grep -c reserved "$WORK/target-t2/log")" "$before"
+
+# Zeroing takes its time, here 7 s for each of two devices, which are zeroed at
+# the same time. Nobody reads what is said about that.
+"$D" target remove t2 >/dev/null
+start_fake t2 proxy "$port2" commit=delay:7
+within 13 "$D" node create n1 --memory 60M,60M --target t2 2>&1 >"$WORK/out" | true
+check_eq "a target may need longer than other answers take" "${PIPESTATUS[0]}" 0
+check "the node is shown" grep -q 'mem1.*live' "$WORK/out"
+"$D" node delete n1 >/dev/null
+stop_fake t2
+start_fake t2 proxy "$port2" resize=delay:7
+"$D" node create n1 --memory 4M --target t2 >/dev/null
+check_fails 0 'has 104 MiB' "growing may take as long" "$D" node resize n1 mem0 104M
+"$D" node delete n1 >/dev/null
+stop_fake t2
+"$D" target add t2 "127.0.0.1:$port2" >/dev/null
+check "nothing is left of what was slow" nothing_left t1 t2
+"$D" node create n1 --memory 1M --target t1 | true
+check_eq "who writes to nobody ends as usual" "${PIPESTATUS[0]}" 141
+check_eq "and its node is whole" "$(json '.node.state' "$D" -j node show n1)" up
+"$D" node delete n1 >/dev/null
+
+# A signal that comes while a race that was lost is undone is not forgotten.
+"$D" target remove t2 >/dev/null
+start_fake t2 proxy "$port2" 'reserve#2=delay:4' release=delay
+start_fake t3 proxy "$port2"
+"$D" node create n1 --memory 60M,60M --target t2 >"$WORK/out" 2>&1 &
+create=$!
+wait_for 20 fake_saw t2 'reserve#2'
+"$D" node create n2 --memory 60M --target t3 >/dev/null || die "the other is not faster"
+wait_for 20 fake_saw t2 'release#1'
+kill -INT $create
+rc=0
+wait $create || rc=$?
+check_eq "interrupted while undoing: no other try" "$rc $(grep -c interrupted "$WORK/out")" "1 1"
+check_eq "only the other node is there" \
+	"$(json '[.nodes[] | .name + "=" + .state] | join(" ")' "$D" -j node list)" "n2=up"
+"$D" node delete n2 >/dev/null
+stop_fake t3
+stop_fake t2
+"$D" target add t2 "127.0.0.1:$port2" >/dev/null
 
 # What is free is told by one target and refused by it: a race that was lost.
 "$D" target remove t2 >/dev/null

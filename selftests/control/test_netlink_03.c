@@ -167,6 +167,6 @@ int main(void)
 	pthread_join(listener, NULL);
 	close(events);
 	result(attached && deleted, "now one came first, now the other");
-	result(module_refs() == 0, "nobody holds the module");
+	result(module_free(), "nobody holds the module");
 	return finish();
 }

@@ -14,7 +14,7 @@ static struct dgnl nl;
 static bool nothing_left(void)
 {
 	return count(&nl, DISAGG_CMD_NODE_GET) == 1 &&
-	       count(&nl, DISAGG_CMD_DEVICE_GET) == 0 && module_refs() == 0;
+	       count(&nl, DISAGG_CMD_DEVICE_GET) == 0 && module_free();
 }
 
 /* @m must be refused with @err, or any errno if that is 0, naming @attr. */
@@ -691,6 +691,6 @@ int main(void)
 	order();
 	result(!node_del(&nl, "n", false), "the node goes");
 	result(!count(&nl, DISAGG_CMD_NODE_GET) && !count(&nl, DISAGG_CMD_DEVICE_GET) &&
-	       !module_refs(), "nothing is left");
+	       module_free(), "nothing is left");
 	return finish();
 }

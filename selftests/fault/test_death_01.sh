@@ -78,6 +78,7 @@ check "stopped: and says why" grep -q "no answer within" \
 check "stopped: no task is stuck" none_stuck
 fast_and_clean stopped stopped
 
+wait_for 10 module_free
 ms=$(milliseconds modprobe -r disagg)
 ktap_note "rmmod took $ms ms"
 check "the module unloads" test ! -e /sys/module/disagg

@@ -82,5 +82,5 @@ check "and is as it was" cmp <(dd if="$disk" bs=4k count=1 iflag=direct status=n
 	<(head -c 4096 /dev/zero)
 "$DISAGGCTL" node delete w --force >/dev/null
 check "nothing is left" nothing_left t1
-check_eq "nobody holds the module" "$(cat /sys/module/disagg/refcnt)" 0
+check "nobody holds the module" wait_for 10 module_free
 ktap_done

@@ -602,6 +602,6 @@ int main(void)
 	slow_reader();
 	early_reply();
 	partitions();
-	result(!node_del(&nl, "n", false) && !module_refs(), "nothing is left");
+	result(!node_del(&nl, "n", false) && module_free(), "nothing is left");
 	return finish();
 }

@@ -118,6 +118,6 @@ int main(void)
 		bail("no node");
 	far_behind();
 	other_uses();
-	result(!node_del(&nl, "n", false) && !module_refs(), "nothing is left");
+	result(!node_del(&nl, "n", false) && module_free(), "nothing is left");
 	return finish();
 }

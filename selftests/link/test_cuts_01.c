@@ -233,6 +233,6 @@ int main(void)
 	result(!node_del(&nl, "n", true), "it can be deleted");
 	for (unsigned int i = 0; i < LANES; i++)
 		serve_end(&lanes[i].server);
-	result(!module_refs(), "nothing is left");
+	result(module_free(), "nothing is left");
 	return finish();
 }

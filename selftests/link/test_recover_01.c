@@ -487,6 +487,6 @@ int main(void)
 	fail_fast();
 	dead_after();
 	delete_while_lost();
-	result(!node_del(&nl, "n", false) && !module_refs(), "nothing is left");
+	result(!node_del(&nl, "n", false) && module_free(), "nothing is left");
 	return finish();
 }

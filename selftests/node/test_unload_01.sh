@@ -19,6 +19,7 @@ unloads()
 {
 	local ms rc=0
 
+	wait_for 10 module_free
 	ms=$(milliseconds rmmod disagg) || rc=$?
 	[ $rc -eq 0 ] || ktap_note "$(cat "$WORK/ms.out")"
 	[ "$ms" -lt 2000 ] || { ktap_note "it took $ms ms"; rc=1; }

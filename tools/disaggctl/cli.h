@@ -93,8 +93,8 @@ void progress(struct cli *cli, const char *fmt, ...);
  * cut off exchanges with targets.
  */
 void interrupt_catch(void);
-/* From now on they are ignored. */
-void interrupt_ignore(void);
+/* From now on they are noted only, so that an undo is whole. */
+void interrupt_hold(void);
 /* If one was noted, DSG_FAILED, which replaces what @fault said. */
 int interrupt_check(struct dsg_fault *fault);
 

@@ -20,7 +20,7 @@
 
 /**
  * struct composition - a node on its way
- * @asked: a RESERVE has been sent
+ * @asked: for devices before this one a RESERVE may have been sent
  * @committing: devices before this one may have been committed
  * @attached: the module has the node
  * @features: DISAGG_WIRE_F_* that the module can use
@@ -30,7 +30,7 @@ struct composition {
 	struct cli *cli;
 	struct dsg_netlink *nl;
 	struct dsg_record *record;
-	bool asked;
+	size_t asked;
 	size_t committing;
 	bool attached;
 	uint64_t features;
@@ -98,8 +98,8 @@ static bool new_target(const struct dsg_record *record, size_t i)
 	return !i || strcmp(record->devices[i].target.name, record->devices[i - 1].target.name);
 }
 
-/* RESERVE, or COMMIT, all devices; they are sorted by target. */
-static int ask_targets(struct composition *c, bool commit, struct dsg_fault *fault)
+/* The devices are sorted by target. */
+static int reserve_all(struct composition *c, struct dsg_fault *fault)
 {
 	struct dsg_record *record = c->record;
 	struct dsg_session session = { .fd = -1 };
@@ -119,16 +119,66 @@ static int ask_targets(struct composition *c, bool commit, struct dsg_fault *fau
 			err = interrupt_check(fault);
 		if (err)
 			break;
-		if (commit) {
-			c->committing = i + 1;
-			err = dsg_lease_commit(&session, dev, dsg_deadline(STEP_NS), fault);
-		} else {
-			c->asked = true;
-			err = dsg_lease_reserve(&session, record->name, dev,
-						dsg_deadline(STEP_NS), fault);
-		}
+		c->asked = i + 1;
+		err = dsg_lease_reserve(&session, record->name, dev, dsg_deadline(STEP_NS),
+					fault);
 	}
 	dsg_session_close(&session);
+	return err ? err : interrupt_check(fault);
+}
+
+/* A COMMIT that a target works on: zeroing takes its time. */
+struct commit {
+	struct dsg_session session;
+	struct disagg_wire_frame frame;
+};
+
+static int start_commit(const struct dsg_record_device *dev, struct commit *commit,
+			struct dsg_fault *fault)
+{
+	const struct dsg_target *target = &dev->target;
+	uint64_t deadline = dsg_deadline(STEP_NS);
+	int err;
+
+	err = dsg_target_open(target->name, target->host, target->port, deadline,
+			      &commit->session, fault);
+	if (err)
+		return err;
+	/* The wait may be long, but not for a target that is gone. */
+	dsg_lane_tune(commit->session.fd, STEP_NS / 1000000);
+	return dsg_lease_commit(&commit->session, dev, &commit->frame, deadline, fault);
+}
+
+/* All at once: no reservation may end because another device is being zeroed. */
+static int commit_all(struct composition *c, struct dsg_fault *fault)
+{
+	struct dsg_record *record = c->record;
+	struct commit *commits = calloc(record->count + 1, sizeof(*commits));
+	uint64_t bytes = 0, deadline;
+	int err = 0;
+
+	if (!commits)
+		return dsg_fault_memory(fault);
+	for (size_t i = 0; i < record->count; i++)
+		commits[i].session.fd = -1;
+	for (size_t i = 0; i < record->count && !err; i++) {
+		progress(c->cli, "waiting for target %s", record->devices[i].target.name);
+		bytes += record->devices[i].size;
+		c->committing = i + 1;
+		err = start_commit(&record->devices[i], &commits[i], fault);
+		if (!err)
+			err = interrupt_check(fault);
+	}
+	deadline = dsg_deadline(STEP_NS + dsg_zeroing_ns(bytes));
+	for (size_t i = 0; i < record->count && !err; i++) {
+		progress(c->cli, "target %s prepares %s", record->devices[i].target.name,
+			 record->devices[i].name);
+		err = dsg_lease_committed(&commits[i].session, &record->devices[i],
+					  &commits[i].frame, deadline, fault);
+	}
+	for (size_t i = 0; i < record->count; i++)
+		dsg_session_close(&commits[i].session);
+	free(commits);
 	return err ? err : interrupt_check(fault);
 }
 
@@ -219,14 +269,14 @@ static int build(struct composition *c, struct dsg_fault *fault)
 	if (!err)
 		err = interrupt_check(fault);
 	if (!err)
-		err = ask_targets(c, false, fault);
+		err = reserve_all(c, fault);
 	for (size_t i = 0; i < c->record->count && !err; i++)
 		err = choose_lanes(&c->record->devices[i], fault);
 	/* The tokens, without which nothing can be released, before any COMMIT. */
 	if (!err)
 		err = dsg_record_save(c->record, fault);
 	if (!err)
-		err = ask_targets(c, true, fault);
+		err = commit_all(c, fault);
 	if (!err)
 		err = attach(c, fault);
 	if (err)
@@ -243,9 +293,12 @@ static int build(struct composition *c, struct dsg_fault *fault)
 /* A reservation that was never committed ends without anybody's help. */
 static int release_or_expire(struct composition *c, struct dsg_fault *fault)
 {
-	int err = dsg_release_leases(c->record, RELEASE_NS, fault);
 	bool left = false;
+	int err;
 
+	for (size_t i = c->asked; i < c->record->count; i++)
+		c->record->devices[i].step = DSG_LEASE_RELEASED;
+	err = dsg_release_leases(c->record, UNDO_NS, fault);
 	for (size_t i = 0; i < c->record->count && err; i++) {
 		struct dsg_record_device *dev = &c->record->devices[i];
 
@@ -315,8 +368,8 @@ int compose(struct cli *cli, struct dsg_netlink *nl, struct dsg_record *record,
 	if (!err) {
 		err = build(&c, fault);
 		if (err) {
+			interrupt_hold();
 			interrupt_check(fault);
-			interrupt_ignore();
 			err = roll_back(&c, fault);
 		}
 	}

@@ -9,6 +9,8 @@
 #define LOCK_WAIT_NS	(10 * DSG_NSEC_PER_SEC)
 #define STEP_NS		(5 * DSG_NSEC_PER_SEC)	/* one exchange with a target */
 #define RELEASE_NS	(3 * DSG_NSEC_PER_SEC)	/* all leases of a node */
+/* The same, where targets may be zeroing: a worker gets 5 s to end before it is killed. */
+#define UNDO_NS		(8 * DSG_NSEC_PER_SEC)
 
 /*
  * Make the node that @record describes (all devices placed, step ASKED): leases,

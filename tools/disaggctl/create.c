@@ -382,24 +382,31 @@ static int check_name(struct cli *cli, const char *name, struct dsg_fault *fault
 	return err;
 }
 
-static void print_node(struct cli *cli, struct dsg_netlink *nl, const char *name)
+static int print_node(struct cli *cli, struct dsg_netlink *nl, const char *name,
+		      struct dsg_fault *fault)
 {
 	const struct node_view *node;
-	struct dsg_fault fault;
 	struct host_view view;
+	int err = host_view_load(cli, nl, &view, fault);
 
-	if (host_view_load(cli, nl, &view, &fault))
-		return;
+	if (err) {
+		dsg_fault_prefix(fault, "node %s was made, but cannot be shown: ", name);
+		return err;
+	}
 	node = host_view_find(&view, name);
-	if (node && cli->json) {
+	if (!node) {
+		err = dsg_fault_set(fault, DSG_NOT_FOUND, "node %s was made, and deleted at once",
+				    name);
+	} else if (cli->json) {
 		struct json_object *document = json_document();
 
 		put_value(document, "node", node_object(&view, node, true));
 		json_print(cli, document);
-	} else if (node) {
+	} else {
 		node_print(&view, node);
 	}
 	host_view_free(&view);
+	return err;
 }
 
 /* Undo what placing and composing have written into the devices. */
@@ -430,7 +437,9 @@ static int place_and_compose(struct cli *cli, struct dsg_netlink *nl, struct dsg
 	memcpy(asked, record->devices, record->count * sizeof(*asked));
 	for (int i = 0; i < RACES_MAX; i++) {
 		interrupt_catch();
-		err = place(cli, record, fault);
+		err = interrupt_check(fault);
+		if (!err)
+			err = place(cli, record, fault);
 		if (interrupt_check(fault))
 			err = fault->code;
 		if (err)
@@ -463,10 +472,10 @@ static int create(struct cli *cli, struct dsg_record *record, struct dsg_fault *
 		err = module_open(&nl, fault);
 	if (!err)
 		err = place_and_compose(cli, nl, record, fault);
+	if (!err)
+		err = print_node(cli, nl, record->name, fault);
 	dsg_unlock(node_lock);
 	dsg_unlock(targets_lock);
-	if (!err)
-		print_node(cli, nl, record->name);
 	dsg_netlink_close(nl);
 	return err;
 }

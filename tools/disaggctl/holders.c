@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+#include <wchar.h>
+#include <wctype.h>
 
 #include "holders.h"
 
@@ -20,10 +22,40 @@ struct search {
 	size_t *count;
 };
 
-static struct holder *add(struct search *s, enum holder_kind kind, int pid, const char *name)
+/* Processes and mount points may be called anything; terminals and JSON want text. */
+static void copy_text(char *to, size_t size, const char *from)
+{
+	mbstate_t state = { 0 };
+	size_t left = strlen(from), used = 0;
+
+	while (left) {
+		wchar_t wide;
+		size_t n = mbrtowc(&wide, from, left, &state);
+		bool good = n && n <= left && iswprint((wint_t)wide);
+
+		if (!n || n > left) {
+			n = 1;
+			memset(&state, 0, sizeof(state));
+		}
+		if (used + n >= size)
+			break;
+		if (good)
+			memcpy(to + used, from, n);
+		else
+			memset(to + used, '?', n);
+		used += n;
+		from += n;
+		left -= n;
+	}
+	to[used] = '\0';
+}
+
+static struct holder *add(struct search *s, enum holder_kind kind, int pid, const char *called)
 {
 	struct holder *more;
+	char name[sizeof(more->name)];
 
+	copy_text(name, sizeof(name), called);
 	for (size_t i = 0; i < *s->count; i++) {
 		struct holder *h = &(*s->list)[i];
 
@@ -157,6 +189,19 @@ static void unescape(char *s)
 	*out = '\0';
 }
 
+/* A file system with numbers of its own (btrfs) still says what it is on. */
+static bool is_source(const struct search *s, const char *line)
+{
+	const char *rest = strstr(line, " - ");
+	char source[256];
+	struct stat st;
+
+	if (!rest || sscanf(rest, " - %*s %255s", source) != 1 || *source != '/')
+		return false;
+	unescape(source);
+	return !stat(source, &st) && S_ISBLK(st.st_mode) && is_number(s, st.st_rdev);
+}
+
 /* The mounts that @who ("self" or a process id) sees. */
 static void find_mounts(struct search *s, const char *who)
 {
@@ -171,7 +216,7 @@ static void find_mounts(struct search *s, const char *who)
 		char where[256];
 
 		if (sscanf(line, "%*d %*d %u:%u %*s %255s", &major, &minor, where) != 3 ||
-		    !is_number(s, makedev(major, minor)))
+		    (!is_number(s, makedev(major, minor)) && !is_source(s, line)))
 			continue;
 		unescape(where);
 		add(s, HOLDER_MOUNT, 0, where);

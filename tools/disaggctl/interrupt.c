@@ -12,16 +12,21 @@
 static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 static volatile sig_atomic_t pending;
 
+static void note(int sig)
+{
+	pending = sig;
+}
+
 /*
  * Also end the exchanges that are going on, so that nobody waits for a target
  * that doesn't answer: whatever they were for will be undone. Calls only what may
  * be called from a signal handler.
  */
-static void note(int sig)
+static void note_and_end(int sig)
 {
 	int saved = errno;
 
-	pending = sig;
+	note(sig);
 	for (int fd = 3; fd < SOCKETS_MAX; fd++) {
 		socklen_t len = sizeof(int);
 		int domain;
@@ -44,12 +49,12 @@ static void handle(void (*handler)(int sig))
 
 void interrupt_catch(void)
 {
-	handle(note);
+	handle(note_and_end);
 }
 
-void interrupt_ignore(void)
+void interrupt_hold(void)
 {
-	handle(SIG_IGN);
+	handle(note);
 }
 
 int interrupt_check(struct dsg_fault *fault)

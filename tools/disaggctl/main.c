@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /* disaggctl: the grammar, and what leads to a command. */
 #include <locale.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "file.h"
 #include "cli.h"
@@ -258,6 +261,17 @@ static int check_line(const struct line *line, struct dsg_fault *fault)
 	return 0;
 }
 
+/* As it is without SIG_IGN: who writes to nobody ends, and silently. */
+static void end_if_unread(void)
+{
+	struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
+
+	if (poll(&out, 1, 0) == 1 && out.revents & POLLERR) {
+		signal(SIGPIPE, SIG_DFL);
+		raise(SIGPIPE);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct dsg_fault fault = { .code = DSG_OK };
@@ -267,6 +281,7 @@ int main(int argc, char **argv)
 
 	(void)argc;
 	dsg_standard_fds();
+	signal(SIGPIPE, SIG_IGN);	/* nothing half-made because a reader has gone */
 	setlocale(LC_CTYPE, "");
 	err = take_line(&cli, &line, argv + 1, &fault);
 	if (!err && line.help) {
@@ -278,7 +293,9 @@ int main(int argc, char **argv)
 			err = line.command->run(&cli, line.arg_count, line.args, &fault);
 	}
 	progress(&cli, "%s", "");
-	if (!err && (fflush(stdout) || ferror(stdout)))
+	if (fflush(stdout) || ferror(stdout))
+		end_if_unread();
+	if (!err && ferror(stdout))
 		err = dsg_fault_set(&fault, DSG_FAILED, "writing the output failed");
 	if (err)
 		output_fault(&cli, &fault);

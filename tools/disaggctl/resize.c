@@ -31,36 +31,65 @@ static int parse_new_size(const char *text, const struct dsg_record_device *dev,
 	return 0;
 }
 
+/* The module lets live devices grow only; better know that before the lease grows. */
+static int check_live(struct dsg_netlink *nl, const char *node, const char *name,
+		      struct dsg_fault *fault)
+{
+	struct dsg_kernel_device *dev = calloc(1, sizeof(*dev));
+	int err;
+
+	if (!dev)
+		return dsg_fault_memory(fault);
+	err = dsg_netlink_device(nl, node, name, dev, fault);
+	if (!err && dev->state != DISAGG_DEVICE_STATE_LIVE) {
+		err = dsg_fault_set(fault, DSG_CONFLICT, "%s/%s is %s: only a live device can grow",
+				    node, name, dsg_device_state_name(dev->state));
+		dsg_fault_hint(fault, "why: disaggctl device show %s/%s", node, name);
+	}
+	free(dev);
+	return err;
+}
+
+static int grow_lease(struct dsg_record *record, struct dsg_record_device *dev, uint64_t size,
+		      struct dsg_fault *fault)
+{
+	const struct dsg_target *target = &dev->target;
+	uint64_t more = size - dev->size;
+	struct dsg_session session;
+	int err;
+
+	err = dsg_target_open(target->name, target->host, target->port, dsg_deadline(STEP_NS),
+			      &session, fault);
+	if (err)
+		return err;
+	dsg_lane_tune(session.fd, STEP_NS / 1000000);
+	err = dsg_lease_resize(&session, dev, size, dsg_deadline(STEP_NS + dsg_zeroing_ns(more)),
+			       fault);
+	dsg_session_close(&session);
+	return err ? err : dsg_record_save(record, fault);
+}
+
 /*
  * The lease grows first, the device after it. If the second step fails the lease
- * stays larger, which the record says, and the same command again finishes it.
+ * stays larger, which the record says.
  */
 static int resize(struct dsg_netlink *nl, struct dsg_record *record,
 		  struct dsg_record_device *dev, const char *text, struct dsg_fault *fault)
 {
-	struct dsg_session session;
 	uint64_t size;
 	int err;
 
 	err = parse_new_size(text, dev, &size, fault);
+	if (!err)
+		err = check_live(nl, record->name, dev->name, fault);
+	if (!err && size != dev->size)
+		err = grow_lease(record, dev, size, fault);
 	if (err)
 		return err;
-	if (size != dev->size) {
-		err = dsg_target_open(dev->target.name, dev->target.host, dev->target.port,
-				      dsg_deadline(STEP_NS), &session, fault);
-		if (err)
-			return err;
-		err = dsg_lease_resize(&session, dev, size, dsg_deadline(STEP_NS), fault);
-		dsg_session_close(&session);
-		if (err)
-			return err;
-		err = dsg_record_save(record, fault);
-		if (err)
-			return err;
-	}
 	err = dsg_netlink_device_resize(nl, record->name, dev->name, size, fault);
 	if (err)
-		dsg_fault_hint(fault, "the lease has grown: the same command again finishes it");
+		dsg_fault_hint(fault, "the lease has grown; disaggctl node resize %s %s %llu finishes it",
+			       record->name, dev->name, (unsigned long long)size);
 	return err;
 }
 

@@ -31,6 +31,13 @@ struct space {
 	uint64_t available;
 };
 
+static uint64_t add(uint64_t a, uint64_t b)
+{
+	uint64_t sum;
+
+	return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
 static struct space space_of(const struct dsg_probe *probe, uint32_t class)
 {
 	struct space sum = { 0, 0 };
@@ -38,8 +45,8 @@ static struct space space_of(const struct dsg_probe *probe, uint32_t class)
 	for (size_t i = 0; i < probe->count; i++) {
 		if (le32toh(probe->resources[i].class) != class)
 			continue;
-		sum.capacity += le64toh(probe->resources[i].capacity);
-		sum.available += le64toh(probe->resources[i].available);
+		sum.capacity = add(sum.capacity, le64toh(probe->resources[i].capacity));
+		sum.available = add(sum.available, le64toh(probe->resources[i].available));
 	}
 	return sum;
 }

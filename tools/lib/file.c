@@ -98,13 +98,19 @@ static int write_all(int fd, const char *data, size_t len)
 	return 0;
 }
 
+/* Always the same, so that what a killed writer leaves is found again. */
+static bool temp_path(char temp[PATH_MAX], const char *path)
+{
+	return snprintf(temp, PATH_MAX, "%s.new", path) < PATH_MAX;
+}
+
 int dsg_file_write(const char *path, const void *data, size_t len, mode_t mode,
 		   mode_t dir_mode, struct dsg_fault *fault)
 {
 	char temp[PATH_MAX];
 	int fd, err;
 
-	if (snprintf(temp, sizeof(temp), "%s.%d", path, getpid()) >= (int)sizeof(temp))
+	if (!temp_path(temp, path))
 		return dsg_fault_errno(fault, ENAMETOOLONG, path);
 	err = make_folders(temp, dir_mode);
 	if (err)
@@ -130,8 +136,11 @@ int dsg_file_write(const char *path, const void *data, size_t len, mode_t mode,
 
 int dsg_file_remove(const char *path, struct dsg_fault *fault)
 {
+	char temp[PATH_MAX];
 	int err = 0;
 
+	if (temp_path(temp, path))
+		unlink(temp);
 	if (unlink(path))
 		err = errno == ENOENT ? 0 : -errno;
 	else

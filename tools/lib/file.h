@@ -22,8 +22,8 @@ void dsg_standard_fds(void);
 
 /*
  * Replace @path by @len bytes of @data, all or nothing and durable (written
- * beside it, synced, renamed, folder synced). Makes missing folders, with
- * @dir_mode.
+ * to @path.new, synced, renamed, folder synced). Makes missing folders, with
+ * @dir_mode. One at a time: the caller holds a lock.
  */
 int dsg_file_write(const char *path, const void *data, size_t len, mode_t mode,
 		   mode_t dir_mode, struct dsg_fault *fault);

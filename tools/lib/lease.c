@@ -5,6 +5,8 @@
 
 #include "lease.h"
 
+#define ZERO_RATE_MIN	(32u << 20)	/* bytes per second; a medium below is broken */
+
 static bool uuid_is_set(const uint8_t *uuid)
 {
 	return !dsg_is_zero(uuid, DISAGG_WIRE_UUID_LEN);
@@ -17,10 +19,26 @@ static int bad_grant(const struct dsg_record_device *dev, struct dsg_fault *faul
 			     dev->target.name, dev->name);
 }
 
-/* @status: the target's answer; DISAGG_WIRE_OK also if there was none. */
-static int reserve_lease(struct dsg_session *session, const char *node,
-			 struct dsg_record_device *dev, uint64_t deadline,
-			 uint16_t *status, struct dsg_fault *fault)
+/* Whether a RESERVE that was answered so has certainly left nothing behind. */
+static bool nothing_held(uint16_t status)
+{
+	switch (status) {
+	case DISAGG_WIRE_E_DENIED:
+	case DISAGG_WIRE_E_NOT_FOUND:
+	case DISAGG_WIRE_E_NO_SPACE:
+	case DISAGG_WIRE_E_STALE:
+	case DISAGG_WIRE_E_INVALID:
+	case DISAGG_WIRE_E_NOT_SUPPORTED:
+	case DISAGG_WIRE_E_READ_ONLY:
+		return true;
+	default:
+		return false;
+	}
+}
+
+int dsg_lease_reserve(struct dsg_session *session, const char *node,
+		      struct dsg_record_device *dev, uint64_t deadline,
+		      struct dsg_fault *fault)
 {
 	struct disagg_wire_reserve reserve = {
 		.class = htole32(dev->class),
@@ -40,7 +58,8 @@ static int reserve_lease(struct dsg_session *session, const char *node,
 		return dsg_fault_set(fault, DSG_USAGE, "a name is too long");
 	if (dsg_control_call(session, DISAGG_WIRE_OP_RESERVE, &reserve, sizeof(reserve),
 			     &grant, sizeof(grant), NULL, deadline, &error)) {
-		*status = error.status;
+		if (nothing_held(error.status))
+			dev->step = DSG_LEASE_RELEASED;
 		dsg_fault_wire(fault, &error, dev->target.name);
 		if (error.status == DISAGG_WIRE_E_NO_SPACE)
 			dsg_fault_prefix(fault, "no room for %s (%s): ", dev->name,
@@ -64,32 +83,6 @@ static int reserve_lease(struct dsg_session *session, const char *node,
 	return 0;
 }
 
-int dsg_lease_reserve(struct dsg_session *session, const char *node,
-		      struct dsg_record_device *dev, uint64_t deadline,
-		      struct dsg_fault *fault)
-{
-	uint16_t status = DISAGG_WIRE_OK;
-
-	return reserve_lease(session, node, dev, deadline, &status, fault);
-}
-
-/* Whether a RESERVE that was answered so has certainly left nothing behind. */
-static bool nothing_held(uint16_t status)
-{
-	switch (status) {
-	case DISAGG_WIRE_E_DENIED:
-	case DISAGG_WIRE_E_NOT_FOUND:
-	case DISAGG_WIRE_E_NO_SPACE:
-	case DISAGG_WIRE_E_STALE:
-	case DISAGG_WIRE_E_INVALID:
-	case DISAGG_WIRE_E_NOT_SUPPORTED:
-	case DISAGG_WIRE_E_READ_ONLY:
-		return true;
-	default:
-		return false;
-	}
-}
-
 static void fill_ref(struct disagg_wire_lease_ref *ref, const struct dsg_record_device *dev)
 {
 	memset(ref, 0, sizeof(*ref));
@@ -97,16 +90,32 @@ static void fill_ref(struct disagg_wire_lease_ref *ref, const struct dsg_record_
 	ref->generation = htole64(dev->generation);
 }
 
-int dsg_lease_commit(struct dsg_session *session, struct dsg_record_device *dev,
-		     uint64_t deadline, struct dsg_fault *fault)
+uint64_t dsg_zeroing_ns(uint64_t size)
+{
+	return size / ZERO_RATE_MIN * DSG_NSEC_PER_SEC;
+}
+
+int dsg_lease_commit(struct dsg_session *session, const struct dsg_record_device *dev,
+		     struct disagg_wire_frame *frame, uint64_t deadline,
+		     struct dsg_fault *fault)
 {
 	struct disagg_wire_lease_ref ref;
-	struct disagg_wire_grant grant;
 	struct dsg_error error = { 0 };
 
 	fill_ref(&ref, dev);
-	if (dsg_control_lease(session, DISAGG_WIRE_OP_COMMIT, dev->token, &ref, &grant,
-			      deadline, &error))
+	if (dsg_control_commit(session, dev->token, &ref, frame, deadline, &error))
+		return dsg_fault_wire(fault, &error, dev->target.name);
+	return 0;
+}
+
+int dsg_lease_committed(struct dsg_session *session, struct dsg_record_device *dev,
+			struct disagg_wire_frame *frame, uint64_t deadline,
+			struct dsg_fault *fault)
+{
+	struct disagg_wire_grant grant;
+	struct dsg_error error = { 0 };
+
+	if (dsg_control_committed(session, frame, &grant, deadline, &error))
 		return dsg_fault_wire(fault, &error, dev->target.name);
 	dev->step = DSG_LEASE_COMMITTED;
 	if (le64toh(grant.size) != dev->size)
@@ -138,7 +147,6 @@ int dsg_lease_release(struct dsg_session *session, const char *node,
 {
 	struct disagg_wire_lease_ref ref;
 	struct dsg_error error = { 0 };
-	uint16_t status = DISAGG_WIRE_OK;
 
 	if (dev->step == DSG_LEASE_RELEASED)
 		return 0;
@@ -148,11 +156,9 @@ int dsg_lease_release(struct dsg_session *session, const char *node,
 		 * there is no token to release it with. The same txid again brings
 		 * the same grant.
 		 */
-		reserve_lease(session, node, dev, deadline, &status, fault);
-		if (nothing_held(status)) {
-			dev->step = DSG_LEASE_RELEASED;
+		dsg_lease_reserve(session, node, dev, deadline, fault);
+		if (dev->step == DSG_LEASE_RELEASED)
 			return 0;
-		}
 		if (dev->step == DSG_LEASE_ASKED)
 			return fault->code;
 	}

@@ -10,14 +10,24 @@
 /*
  * RESERVE what @dev describes for node @node; fills in lease, generation, token,
  * max_lanes, and resource if it was empty. Repeating it is harmless: the txid is
- * the device's.
+ * the device's. A refusal after which the target certainly holds nothing sets step
+ * to RELEASED.
  */
 int dsg_lease_reserve(struct dsg_session *session, const char *node,
 		      struct dsg_record_device *dev, uint64_t deadline,
 		      struct dsg_fault *fault);
-/* COMMIT a reserved lease. */
-int dsg_lease_commit(struct dsg_session *session, struct dsg_record_device *dev,
-		     uint64_t deadline, struct dsg_fault *fault);
+/* Nanoseconds in which a target that isn't broken zeroes @size bytes. */
+uint64_t dsg_zeroing_ns(uint64_t size);
+/*
+ * COMMIT a reserved lease: ask, and wait for the answer, which comes when all of it
+ * is zeroed. @frame is handed from one to the other.
+ */
+int dsg_lease_commit(struct dsg_session *session, const struct dsg_record_device *dev,
+		     struct disagg_wire_frame *frame, uint64_t deadline,
+		     struct dsg_fault *fault);
+int dsg_lease_committed(struct dsg_session *session, struct dsg_record_device *dev,
+			struct disagg_wire_frame *frame, uint64_t deadline,
+			struct dsg_fault *fault);
 /* RESIZE a lease to @size bytes, and @dev with it. */
 int dsg_lease_resize(struct dsg_session *session, struct dsg_record_device *dev,
 		     uint64_t size, uint64_t deadline, struct dsg_fault *fault);

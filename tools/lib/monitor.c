@@ -24,6 +24,7 @@ struct monitor {
 	void *arg;
 	struct dsg_event event;	/* large, so not on the stack */
 	int verdict;		/* what cb returned */
+	bool denied;		/* the module is there, but its events are for root */
 };
 
 static int emit(struct monitor *m)
@@ -59,10 +60,12 @@ static void join_disagg(struct monitor *m)
 		return;
 	if (!genl_connect(ask)) {
 		int family = genl_ctrl_resolve(ask, DISAGG_FAMILY_NAME);
+		int err = family > 0 ? join_group(m->sock, DISAGG_FAMILY_NAME,
+						  DISAGG_MCGRP_EVENTS) : family;
 
-		if (family > 0 &&
-		    !join_group(m->sock, DISAGG_FAMILY_NAME, DISAGG_MCGRP_EVENTS))
+		if (!err)
 			m->family = family;
+		m->denied = err == -NLE_PERM;
 	}
 	nl_socket_free(ask);
 }
@@ -77,6 +80,8 @@ static int on_controller(struct monitor *m, struct nlmsghdr *nlh)
 		return NL_OK;
 	if (genl->cmd == CTRL_CMD_NEWFAMILY) {
 		join_disagg(m);		/* who is told that it is there can rely on it */
+		if (m->denied)
+			return NL_STOP;
 		m->event.kind = DSG_EVENT_LOADED;
 		return emit(m);
 	}
@@ -128,6 +133,11 @@ static int wait_events(struct monitor *m, int stop, struct dsg_fault *fault)
 	while (!m->verdict) {
 		int err;
 
+		if (m->denied) {
+			dsg_fault_set(fault, DSG_DENIED,
+				      "the module refused: its events are for root");
+			return dsg_fault_hint(fault, "run it as root (it needs CAP_NET_ADMIN)");
+		}
 		if (poll(fds, 2, -1) < 0) {
 			if (errno == EINTR)
 				continue;
@@ -173,7 +183,8 @@ int dsg_netlink_monitor(int (*cb)(const struct dsg_event *event, void *arg), voi
 		join_disagg(&m);
 		m.event.kind = DSG_EVENT_READY;
 		m.event.loaded = m.family > 0;
-		emit(&m);
+		if (!m.denied)
+			emit(&m);
 		err = wait_events(&m, stop, fault);
 	}
 	nl_socket_free(m.sock);

@@ -335,26 +335,34 @@ void dsg_session_close(struct dsg_session *session)
 	session->fd = -1;
 }
 
-/* The frame of the reply is handed out too: lists use its offset and length. */
-static int call(struct dsg_session *session, struct disagg_wire_frame *frame,
-		const void *req, uint32_t req_len, void *reply, uint32_t reply_max,
-		uint32_t *reply_len, uint64_t deadline, struct dsg_error *error)
+static int send_request(struct dsg_session *session, struct disagg_wire_frame *frame,
+			const void *req, uint32_t req_len, uint64_t deadline,
+			struct dsg_error *error)
 {
-	bool crc = session->features & DISAGG_WIRE_F_CRC32C;
-	uint8_t op = frame->op;
-	uint32_t tag = session->next_tag++, len;
-	uint16_t status;
+	uint32_t tag = session->next_tag++;
 	int err;
 
 	frame->magic = htole32(DISAGG_WIRE_MAGIC_REQUEST);
 	frame->tag = htole32(tag);
 	frame->generation = htole32(tag);
-	dsg_frame_seal(frame, req, req_len, crc);
+	dsg_frame_seal(frame, req, req_len, session->features & DISAGG_WIRE_F_CRC32C);
 	err = dsg_send_all(session->fd, frame, sizeof(*frame), deadline);
 	if (!err && req_len)
 		err = dsg_send_all(session->fd, req, req_len, deadline);
-	if (err)
-		return io_fail(error, err, "take the request");
+	return err ? io_fail(error, err, "take the request") : 0;
+}
+
+/* @frame: the request; becomes the reply, of which lists use offset and length. */
+static int receive_reply(struct dsg_session *session, struct disagg_wire_frame *frame,
+			 void *reply, uint32_t reply_max, uint32_t *reply_len,
+			 uint64_t deadline, struct dsg_error *error)
+{
+	bool crc = session->features & DISAGG_WIRE_F_CRC32C;
+	uint32_t tag = le32toh(frame->tag), len;
+	uint8_t op = frame->op;
+	uint16_t status;
+	int err;
+
 	err = dsg_recv_all(session->fd, frame, sizeof(*frame), deadline);
 	if (err)
 		return io_fail(error, err, "answer the request");
@@ -388,6 +396,16 @@ static int call(struct dsg_session *session, struct disagg_wire_frame *frame,
 	return 0;
 }
 
+static int call(struct dsg_session *session, struct disagg_wire_frame *frame,
+		const void *req, uint32_t req_len, void *reply, uint32_t reply_max,
+		uint32_t *reply_len, uint64_t deadline, struct dsg_error *error)
+{
+	int err = send_request(session, frame, req, req_len, deadline, error);
+
+	return err ? err : receive_reply(session, frame, reply, reply_max, reply_len, deadline,
+					 error);
+}
+
 int dsg_control_call(struct dsg_session *session, uint8_t op,
 		     const void *req, uint32_t req_len,
 		     void *reply, uint32_t reply_max, uint32_t *reply_len,
@@ -409,6 +427,23 @@ int dsg_control_lease(struct dsg_session *session, uint8_t op,
 		return fail(error, EIO, 0, "cannot compute a proof");
 	return dsg_control_call(session, op, ref, sizeof(*ref), grant,
 				grant ? sizeof(*grant) : 0, NULL, deadline, error);
+}
+
+int dsg_control_commit(struct dsg_session *session, const uint8_t token[DISAGG_WIRE_KEY_LEN],
+		       struct disagg_wire_lease_ref *ref, struct disagg_wire_frame *frame,
+		       uint64_t deadline, struct dsg_error *error)
+{
+	*frame = (struct disagg_wire_frame) { .op = DISAGG_WIRE_OP_COMMIT };
+	if (dsg_lease_ref_proof(token, session->nonce, frame->op, ref, ref->proof))
+		return fail(error, EIO, 0, "cannot compute a proof");
+	return send_request(session, frame, ref, sizeof(*ref), deadline, error);
+}
+
+int dsg_control_committed(struct dsg_session *session, struct disagg_wire_frame *frame,
+			  struct disagg_wire_grant *grant, uint64_t deadline,
+			  struct dsg_error *error)
+{
+	return receive_reply(session, frame, grant, sizeof(*grant), NULL, deadline, error);
 }
 
 int dsg_control_list(struct dsg_session *session, uint8_t op, size_t entry_size,

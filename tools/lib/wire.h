@@ -221,13 +221,23 @@ int dsg_control_call(struct dsg_session *session, uint8_t op,
 		     uint64_t deadline, struct dsg_error *error);
 /*
  * The same for an act on a lease: seals @ref with @token first. @grant is filled
- * for COMMIT, RENEW and RESIZE; NULL for RELEASE.
+ * for RENEW and RESIZE; NULL for RELEASE.
  */
 int dsg_control_lease(struct dsg_session *session, uint8_t op,
 		      const uint8_t token[DISAGG_WIRE_KEY_LEN],
 		      struct disagg_wire_lease_ref *ref,
 		      struct disagg_wire_grant *grant, uint64_t deadline,
 		      struct dsg_error *error);
+/*
+ * COMMIT in two halves, since a target may have to zero first: ask, leaving in
+ * @frame what the answer must match, and wait for the answer.
+ */
+int dsg_control_commit(struct dsg_session *session, const uint8_t token[DISAGG_WIRE_KEY_LEN],
+		       struct disagg_wire_lease_ref *ref, struct disagg_wire_frame *frame,
+		       uint64_t deadline, struct dsg_error *error);
+int dsg_control_committed(struct dsg_session *session, struct disagg_wire_frame *frame,
+			  struct disagg_wire_grant *grant, uint64_t deadline,
+			  struct dsg_error *error);
 /*
  * INVENTORY or LEASES to its end, over as many requests as it takes. *@entries is
  * allocated (free() it), of *@count structs of @entry_size bytes.
