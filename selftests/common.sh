@@ -122,6 +122,8 @@ configure_target()
 			shift
 		done
 		[ $# -eq 0 ] || shift
+		# Unless a test is about that, what a daemon had goes with it.
+		[[ $* == *restart-grace* ]] || echo "restart-grace: 0s"
 		[ $# -eq 0 ] || printf '%s\n' "$@"
 	} >"$dir/disaggd.yaml"
 }

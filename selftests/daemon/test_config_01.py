@@ -37,6 +37,7 @@ resources:
 quota: {max-lease-size: 1TiB, max-leases: 3, max-leases-per-host: 2, max-size-per-host: 2TiB}
 max-lanes: 8
 reserve-ttl: 30s
+restart-grace: 0s
 """, "--check")
     assert r.returncode == 0 and r.stdout.endswith(": ok\n") and not r.stderr, r
 
@@ -56,6 +57,7 @@ def bad(folder):
             (GOOD + "max-lanes: -1\n", 3, "1 to 64"),
             (GOOD + "reserve-ttl: 5\n", 3, "time"),
             (GOOD + "reserve-ttl: 25h\n", 3, "time"),
+            (GOOD + "restart-grace: 2h\n", 3, "time"),
             (GOOD + "state-dir: relative\n", 3, "absolute"),
             (GOOD + "state-dir: /a\nstate-dir: /b\n", 4, "twice"),
             (GOOD + "listen:\n- 127.0.0.1\n", 4, "ADDRESS:PORT"),

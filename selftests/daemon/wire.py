@@ -298,6 +298,9 @@ class Daemon:
             config = "resources:\n- {id: mem, class: memory, size: 64MiB}\n"
         with open(self.conf, "w") as f:
             f.write(f"listen: ['127.0.0.1:0']\nstate-dir: {self.state}\n{config}\n")
+            # Unless a test is about that, what a daemon had goes with it.
+            if "restart-grace" not in config:
+                f.write("restart-grace: 0s\n")
 
     def start(self):
         start = os.path.getsize(self.log_path) if os.path.exists(self.log_path) else 0

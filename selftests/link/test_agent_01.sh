@@ -15,10 +15,11 @@ set -u
 
 CUTS=${CUTS:-40}
 
-ktap_plan 19
+ktap_plan 20
 need_module
 start_target t1 "{id: dram, class: memory, size: 256MiB}" \
-	"{id: disk, class: storage, path: $WORK/disk, size: 256MiB, direct: no}"
+	"{id: disk, class: storage, path: $WORK/disk, size: 256MiB, direct: no}" \
+	-- "restart-grace: 30s"
 PORT=$(target_port t1)
 
 # timers NODE/DEVICE: fail-fast and dead-after, as JSON has them
@@ -148,6 +149,7 @@ sleep 0.5
 check "without the agent the device stays lost" in_state n1/mem0 lost
 start_agent
 check "an agent that comes back restores it" wait_for 10 live
+connections=$(json '[.device.lanes[].connections] | add' "$DISAGGCTL" -j device show n1/mem0)
 
 #
 # Enough: what was written must be what is read.
@@ -164,7 +166,7 @@ check_eq "nor was one counted" \
 	"$(json '[.devices[].errors] | add' "$DISAGGCTL" -j device list)" 0
 
 #
-# A target that is started again: storage goes on, memory is gone.
+# A target that is started again: storage goes on, and memory has not even noticed.
 #
 printf 'kept' | dd of="$DISK" bs=4k conv=sync oflag=direct status=none
 dd if="$DISK" of="$WORK/read" bs=4k count=1 iflag=direct status=none
@@ -181,7 +183,12 @@ ktap_note "restored $took ms after the target's return"
 check "its storage is back within a second" test $took -lt 1000
 wait $READER
 check "and who waited has read it" cmp "$WORK/read" "$WORK/waits"
-check "its memory is not: the device is dead" wait_for 10 in_state n1/mem0 dead
+check_eq "its memory never was away" "$(state_of n1/mem0) $(json \
+	'[.device.lanes[].connections] | add' "$DISAGGCTL" -j device show n1/mem0)" \
+	"live $connections"
+pkill -KILL -f '^disaggd --worker dram$'
+check "memory whose worker has died is gone: the device is dead" \
+	wait_for 10 in_state n1/mem0 dead
 
 #
 # A target whose host was started again has lost what it had not flushed.

@@ -233,6 +233,17 @@ static bool read_lanes(struct reader *r, yaml_node_t *node, void *to)
 	return true;
 }
 
+static bool read_grace(struct reader *r, yaml_node_t *node, void *to)
+{
+	uint64_t n;
+
+	if (!parse_number(scalar(node), times, ARRAY_SIZE(times), &n) ||
+	    n > 3600 * DSG_NSEC_PER_SEC)
+		return complain(r, node, "expected a time from 0s to 1h, such as 30s");
+	*(uint64_t *)to = n;
+	return true;
+}
+
 static bool read_ttl(struct reader *r, yaml_node_t *node, void *to)
 {
 	uint64_t n;
@@ -410,6 +421,7 @@ static bool read_document(struct reader *r)
 		{ "quota", read_quota, &c->quota, false },
 		{ "max-lanes", read_lanes, &c->max_lanes, false },
 		{ "reserve-ttl", read_ttl, &c->reserve_ttl_ns, false },
+		{ "restart-grace", read_grace, &c->keep_ns, false },
 	};
 	yaml_node_t *root = yaml_document_get_root_node(&r->doc);
 
@@ -434,6 +446,7 @@ static struct config *config_new(void)
 	c->listen_count = 2;
 	c->max_lanes = DISAGG_WIRE_MAX_LANES;
 	c->reserve_ttl_ns = 60 * DSG_NSEC_PER_SEC;
+	c->keep_ns = 30 * DSG_NSEC_PER_SEC;
 	c->quota = (struct quota_config){ UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX };
 	c->quota.max_leases = MAX_LEASES_DEFAULT;
 	return c;

@@ -66,6 +66,7 @@ struct config {
 	struct quota_config quota;
 	uint32_t max_lanes;
 	uint64_t reserve_ttl_ns;
+	uint64_t keep_ns;	/* how long workers of memory outlive the daemon */
 };
 
 /*

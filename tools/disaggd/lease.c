@@ -120,15 +120,53 @@ static bool still_fits(const struct journal_row *row, const struct resource *r)
 	return !why;
 }
 
+/*
+ * What a memory lease holds is in its worker, which may have outlived the daemon; if
+ * it was killed between two steps of a RESIZE, the journal says how it was meant.
+ */
+static int adopt(struct lease *l)
+{
+	uint64_t generation = l->generation, size;
+
+	l->worker = worker_adopt(l, &size);
+	if (!l->worker) {
+		free_lease(l);
+		return journal_end(generation, "its memory ended with the daemon");
+	}
+	log_info("lease %llu: goes on, worker %d", (unsigned long long)generation,
+		 (int)l->worker->pid);
+	if (size == l->size)
+		return 0;
+	if (size < l->size && !worker_resize(l->worker, l->held)) {
+		l->size = size;
+		return 0;
+	}
+	log_warning("lease %llu: its worker serves %llu bytes, the journal says %llu",
+		    (unsigned long long)generation, (unsigned long long)size,
+		    (unsigned long long)l->size);
+	worker_stop(l->worker, true, 0);
+	return 0;
+}
+
+static bool has_worker(uint64_t generation)
+{
+	for (const struct lease *l = leases; l; l = l->next)
+		if (l->generation == generation && l->worker)
+			return true;
+	return false;
+}
+
 static int load_row(const struct journal_row *row, void *ctx)
 {
 	struct resource *r = resource_find(row->resource);
 	uint64_t now = wall_now(), available, largest;
 	struct lease *l;
+	bool in_memory = row->class == DISAGG_WIRE_CLASS_MEMORY &&
+			 row->state == JOURNAL_COMMITTED;
 
 	(void)ctx;
-	if (row->class == DISAGG_WIRE_CLASS_MEMORY && row->state == JOURNAL_COMMITTED)
-		return journal_end(row->generation, "its memory ended with the daemon");
+	if (in_memory && (!r || r->conf->class != row->class))
+		return journal_end(row->generation, "its resource is no longer offered");
 	if (row->expires_wall && row->expires_wall <= now)
 		return journal_end(row->generation, "expired");
 	if (!r || r->conf->class != row->class) {
@@ -162,7 +200,7 @@ static int load_row(const struct journal_row *row, void *ctx)
 	memcpy(l->device, row->device, sizeof(l->device));
 	memcpy(l->host, row->host, sizeof(l->host));
 	link_lease(l);
-	return 0;
+	return in_memory ? adopt(l) : 0;
 }
 
 /* Rows are ended while they are loaded, so they are collected first. */
@@ -195,6 +233,8 @@ int leases_open(const struct config *config)
 	if (rows.row)
 		explicit_bzero(rows.row, rows.count * sizeof(*rows.row));
 	free(rows.row);
+	if (!err)
+		worker_sweep(has_worker);
 	if (!err && rows.count)
 		log_info("journal: %zu leases were open, %u go on", rows.count, count);
 	return err;
@@ -395,6 +435,10 @@ static int start_worker(struct lease *l, bool zero)
 		.shared = r->read_only,
 	};
 
+	if (r->class == DISAGG_WIRE_CLASS_MEMORY && conf->keep_ns) {
+		setup.keep_ns = conf->keep_ns;
+		strncpy(setup.path, conf->state_dir, sizeof(setup.path) - 1);
+	}
 	memcpy(setup.lease, l->id, sizeof(setup.lease));
 	memcpy(setup.resource, r->id, sizeof(setup.resource));
 	if (r->path)
@@ -675,9 +719,17 @@ uint64_t leases_check(uint64_t now)
 void leases_stop(uint64_t grace_ns)
 {
 	stopping = true;
-	for (struct lease *l = leases; l; l = l->next)
-		if (l->worker)
+	for (struct lease *l = leases; l; l = l->next) {
+		if (!l->worker)
+			continue;
+		if (l->worker->kept && l->state == LEASE_COMMITTED && l->held == l->size &&
+		    !l->publishing) {
+			worker_abandon(l->worker);
+			l->worker = NULL;
+		} else {
 			worker_stop(l->worker, false, grace_ns);
+		}
+	}
 }
 
 bool leases_working(void)

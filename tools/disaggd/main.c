@@ -160,7 +160,7 @@ static bool all_quiet(void)
 
 static int run(const struct config *config)
 {
-	int lock, err;
+	int lock, folder, err;
 
 	umask(0077);
 	raise_file_limit();
@@ -170,7 +170,9 @@ static int run(const struct config *config)
 	if (lock < 0)
 		return lock;
 	worker_set_lock(lock);
-	err = loop_open();
+	folder = open(config->state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	worker_set_folder(folder);
+	err = folder < 0 ? -errno : loop_open();
 	if (err)
 		goto out_lock;
 	err = signals_open();
@@ -211,6 +213,8 @@ out_resources:
 out_loop:
 	loop_close();
 out_lock:
+	if (folder >= 0)
+		close(folder);
 	close(lock);
 	return err;
 }

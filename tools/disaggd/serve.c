@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The worker's main thread: takes the parent's orders, owns the lanes. */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -14,13 +19,16 @@
 #include "wire.h"
 
 static struct serve serve = { .fd = -1 };
+static int listener = -1, folder_fd = -1;
+static char socket_name[40];
+static ino_t socket_ino;
 
-static void report(uint32_t type, uint16_t status, uint64_t size)
+/* False: the parent is not there any more. */
+static bool report(uint32_t type, uint16_t status, uint64_t size)
 {
 	struct worker_report r = { .type = type, .status = status, .size = size };
 
-	if (send(WORKER_FD_ORDERS, &r, sizeof(r), MSG_NOSIGNAL) < 0)
-		log_error("worker: cannot report: %s", strerror(errno));
+	return send(WORKER_FD_ORDERS, &r, sizeof(r), MSG_NOSIGNAL) == sizeof(r);
 }
 
 /* The next message and the fd that came with it (-1: none). */
@@ -51,6 +59,101 @@ static ssize_t receive(void *buf, size_t len, int *fd)
 	    c->cmsg_len == CMSG_LEN(sizeof(int)))
 		memcpy(fd, CMSG_DATA(c), sizeof(int));
 	return n;
+}
+
+/*
+ * Be found by the next parent. A worker of the same lease whose parent died before
+ * COMMIT was journalled may have the name still, and gives it up here: it serves
+ * nobody, and ends when its time is over.
+ */
+static int listen_for_parent(void)
+{
+	struct stat st;
+
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int folder = open(serve.setup.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	snprintf(socket_name, sizeof(socket_name), WORKER_SOCKET,
+		 (unsigned long long)serve.setup.generation);
+	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/%s", folder,
+		 socket_name);
+	unlinkat(folder, socket_name, 0);
+	if (folder < 0 || fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) ||
+	    listen(fd, 1) || fstatat(folder, socket_name, &st, AT_SYMLINK_NOFOLLOW)) {
+		log_error("worker: %s/%s: %s", serve.setup.path, socket_name, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		if (folder >= 0)
+			close(folder);
+		return -1;
+	}
+	folder_fd = folder;
+	socket_ino = st.st_ino;
+	return fd;
+}
+
+static void stop_listening(void)
+{
+	struct stat st;
+
+	if (listener >= 0 && !fstatat(folder_fd, socket_name, &st, AT_SYMLINK_NOFOLLOW) &&
+	    st.st_ino == socket_ino)
+		unlinkat(folder_fd, socket_name, 0);
+}
+
+static bool say_hello(int fd)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct worker_hello hello = {
+		.generation = serve.setup.generation,
+		.size = atomic_load(&serve.size),
+	};
+	struct iovec iov = { &hello, sizeof(hello) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof(control.space),
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	int shared = WORKER_FD_SHARED;
+
+	memcpy(hello.lease, serve.setup.lease, sizeof(hello.lease));
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &shared, sizeof(int));
+	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof(hello);
+}
+
+/* The parent is gone. Lanes go on; false: no other has come in time. */
+static bool await_parent(void)
+{
+	uint64_t deadline = dsg_deadline(serve.setup.keep_ns);
+	struct pollfd p = { .fd = listener, .events = POLLIN };
+	uint64_t now;
+
+	while ((now = dsg_now_ns()) < deadline) {
+		struct ucred peer;
+		socklen_t len = sizeof(peer);
+		int fd;
+
+		if (poll(&p, 1, (int)((deadline - now) / 1000000 + 1)) <= 0)
+			continue;
+		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (!getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) &&
+		    peer.uid == geteuid() && say_hello(fd) &&
+		    dup3(fd, WORKER_FD_ORDERS, O_CLOEXEC) >= 0) {
+			close(fd);
+			return true;
+		}
+		close(fd);
+	}
+	return false;
 }
 
 static void take_lane(const struct worker_order *order, int fd)
@@ -87,8 +190,11 @@ static int take_orders(void)
 		int fd;
 
 		n = receive(&order, sizeof(order), &fd);
-		if (n != (ssize_t)sizeof(order))
-			return n ? 1 : 0;	/* the parent is gone */
+		if (n != (ssize_t)sizeof(order)) {
+			if (listener >= 0 && await_parent())
+				continue;
+			return n > 0 ? 1 : 0;	/* the parent is gone */
+		}
 		switch (order.type) {
 		case WORKER_LANE:
 			if (fd >= 0 && order.lane < DISAGG_WIRE_MAX_LANES)
@@ -126,7 +232,7 @@ static void confine(void)
 int serve_main(void)
 {
 	uint16_t status;
-	int fd;
+	int fd, rc = 0;
 
 	confine();
 	serve.shared = mmap(NULL, sizeof(*serve.shared), PROT_READ | PROT_WRITE,
@@ -135,15 +241,20 @@ int serve_main(void)
 		log_error("--worker is for disaggd's own use");
 		return 2;
 	}
-	close(WORKER_FD_SHARED);
 	if (receive(&serve.setup, sizeof(serve.setup), &fd) != sizeof(serve.setup))
 		return 1;
 	serve.medium = serve.setup.class == DISAGG_WIRE_CLASS_STORAGE ? &storage_medium :
 									&memory_medium;
 	status = serve.medium->open(&serve);
 	atomic_store(&serve.size, serve.setup.size);
-	report(WORKER_READY, status, serve.setup.size);
-	if (status)
-		return 0;
-	return take_orders();
+	if (!status && serve.setup.keep_ns) {
+		listener = listen_for_parent();
+		if (listener < 0)
+			status = DISAGG_WIRE_E_INTERNAL;
+	}
+	/* Without a parent to commit it, it serves nobody. */
+	if (report(WORKER_READY, status, serve.setup.size) && !status)
+		rc = take_orders();
+	stop_listening();
+	return rc;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The parent's side of the workers: start, order, hear, bury. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -11,6 +12,7 @@
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,13 +21,20 @@
 #include "wire.h"
 #include "worker.h"
 
+#define HELLO_S		2	/* for a kept worker to answer */
+
 extern char **environ;
 
-static int lock_fd = -1;
+static int lock_fd = -1, folder_fd = -1;
 
 void worker_set_lock(int fd)
 {
 	lock_fd = fd;
+}
+
+void worker_set_folder(int fd)
+{
+	folder_fd = fd;
 }
 
 /* The unit protects the parent; what holds the memory is to go before the rest. */
@@ -43,9 +52,10 @@ static void forget_oom_score(void)
 /*
  * In the child: nothing of the parent's memory survives the exec, and nothing of
  * its files but what is named here, so a worker that goes wrong knows no other
- * lease's token.
+ * lease's token. One that is @kept has no part in the lock, which is for those that
+ * the next daemon must wait for.
  */
-static void become_worker(pid_t parent, int orders, int shared, int medium,
+static void become_worker(pid_t parent, int orders, int shared, int medium, bool kept,
 			  const char *resource)
 {
 	int last = medium < 0 ? WORKER_FD_LOCK : WORKER_FD_MEDIUM;
@@ -55,8 +65,9 @@ static void become_worker(pid_t parent, int orders, int shared, int medium,
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
+	if (!kept)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (!kept && getppid() != parent)
 		_exit(1);
 	forget_oom_score();
 	/* Out of the way of the numbers they are to have. */
@@ -68,7 +79,8 @@ static void become_worker(pid_t parent, int orders, int shared, int medium,
 	if (dup2(orders, WORKER_FD_ORDERS) < 0 || dup2(shared, WORKER_FD_SHARED) < 0 ||
 	    dup2(lock_fd, WORKER_FD_LOCK) < 0 ||
 	    (last == WORKER_FD_MEDIUM && dup2(medium, WORKER_FD_MEDIUM) < 0) ||
-	    close_range((unsigned int)last + 1, ~0U, 0))
+	    close_range((unsigned int)last + 1, ~0U, 0) ||
+	    (kept && close(WORKER_FD_LOCK)))
 		_exit(1);
 	snprintf(title, sizeof(title), "%s", resource);
 	execve("/proc/self/exe", argv, environ);
@@ -88,6 +100,14 @@ static void worker_free(struct worker *w)
 		close(w->exit.fd);
 	}
 	loop_free_later(w);
+}
+
+static void unlink_socket(uint64_t generation)
+{
+	char name[40];
+
+	snprintf(name, sizeof(name), WORKER_SOCKET, (unsigned long long)generation);
+	unlinkat(folder_fd, name, 0);
 }
 
 static void on_report(struct source *source, uint32_t events)
@@ -127,6 +147,14 @@ static void on_exit_source(struct source *source, uint32_t events)
 	bool clean;
 
 	(void)events;
+	if (w->adopted) {
+		/* Not a child of this process: how it ended is not told. */
+		if (!w->kill_at)
+			log_warning("worker %d of lease %llu on %s is gone", (int)w->pid,
+				    (unsigned long long)lease->generation,
+				    lease->resource->conf->id);
+		goto gone;
+	}
 	if (waitid(P_PIDFD, (id_t)source->fd, &info, WEXITED | WNOHANG)) {
 		if (errno == EINTR)
 			return;
@@ -142,9 +170,20 @@ static void on_exit_source(struct source *source, uint32_t events)
 			    info.si_code == CLD_EXITED ? "exited with status" :
 							 "was killed by signal",
 			    info.si_status);
+gone:
+	unlink_socket(lease->generation);
 	worker_counts(w, &lease->read_bytes, &lease->written_bytes, &lanes);
 	worker_free(w);
 	lease_worker_gone(lease);
+}
+
+static void worker_init(struct worker *w, struct lease *lease)
+{
+	w->lease = lease;
+	w->exit.fd = -1;
+	w->exit.ready = on_exit_source;
+	w->reports.fd = -1;
+	w->reports.ready = on_report;
 }
 
 struct worker *worker_start(struct lease *lease, const struct worker_setup *setup)
@@ -155,12 +194,8 @@ struct worker *worker_start(struct lease *lease, const struct worker_setup *setu
 
 	if (!w)
 		return NULL;
-	w->lease = lease;
-	w->exit.fd = -1;
-	w->exit.ready = on_exit_source;
-	w->reports.fd = -1;
-	w->reports.ready = on_report;
-
+	worker_init(w, lease);
+	w->kept = setup->keep_ns;
 	shared = memfd_create("disaggd-counters", MFD_CLOEXEC);
 	if (shared < 0 || ftruncate(shared, sizeof(*w->shared)) ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
@@ -177,7 +212,8 @@ struct worker *worker_start(struct lease *lease, const struct worker_setup *setu
 	if (w->pid < 0)
 		goto err_free;
 	if (!w->pid)
-		become_worker(parent, pair[1], shared, lease->resource->fd, setup->resource);
+		become_worker(parent, pair[1], shared, lease->resource->fd, setup->keep_ns,
+			      setup->resource);
 	pidfd = pidfd_open(w->pid, 0);
 	if (pidfd < 0)
 		goto err_kill;
@@ -275,8 +311,142 @@ void worker_check(struct worker *w, uint64_t now)
 	if (!w->kill_at || now < w->kill_at)
 		return;
 	log_warning("worker %d did not stop in time: killed", (int)w->pid);
-	kill(w->pid, SIGKILL);
+	pidfd_send_signal(w->exit.fd, SIGKILL, NULL, 0);
 	w->kill_at = DSG_NO_DEADLINE;
+}
+
+void worker_abandon(struct worker *w)
+{
+	worker_free(w);
+}
+
+/* Connect to a kept worker. Return: the socket and *@pidfd, or -1 if it is gone. */
+static int connect_worker(uint64_t generation, pid_t *pid, int *pidfd)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	/* The folder's own path may be longer than an address. */
+	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/" WORKER_SOCKET,
+		 folder_fd, (unsigned long long)generation);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) ||
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || peer.uid != geteuid())
+		goto err_close;
+	*pid = peer.pid;
+	*pidfd = pidfd_open(peer.pid, 0);
+	if (*pidfd >= 0)
+		return fd;
+err_close:
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+/* What it says of itself, and its counters' memfd; -1 if it does not in time. */
+static int hear_hello(int fd, struct worker_hello *hello)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct timeval patience = { .tv_sec = HELLO_S };
+	struct iovec iov = { hello, sizeof(*hello) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof(control.space),
+	};
+	struct cmsghdr *c;
+	int shared = -1;
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (recvmsg(fd, &msg, MSG_CMSG_CLOEXEC) != sizeof(*hello))
+		return -1;
+	c = CMSG_FIRSTHDR(&msg);
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+	    c->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&shared, CMSG_DATA(c), sizeof(int));
+	return shared;
+}
+
+struct worker *worker_adopt(struct lease *lease, uint64_t *size)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	int fd = -1, pidfd = -1, shared = -1;
+	struct worker_hello hello;
+
+	if (!w)
+		return NULL;
+	worker_init(w, lease);
+	w->adopted = true;
+	w->kept = true;
+	fd = connect_worker(lease->generation, &w->pid, &pidfd);
+	if (fd < 0)
+		goto err_free;
+	shared = hear_hello(fd, &hello);
+	if (shared < 0 || hello.generation != lease->generation ||
+	    memcmp(hello.lease, lease->id, sizeof(hello.lease)))
+		goto err_kill;
+	w->shared = mmap(NULL, sizeof(*w->shared), PROT_READ, MAP_SHARED, shared, 0);
+	if (w->shared == MAP_FAILED) {
+		w->shared = NULL;
+		goto err_kill;
+	}
+	if (loop_add(&w->exit, pidfd, EPOLLIN)) {
+		w->exit.fd = -1;
+		goto err_kill;
+	}
+	if (loop_add(&w->reports, fd, EPOLLIN)) {
+		w->reports.fd = -1;
+		goto err_kill;
+	}
+	close(shared);
+	*size = hello.size;
+	return w;
+
+err_kill:
+	log_warning("worker %d of lease %llu does not answer: killed", (int)w->pid,
+		    (unsigned long long)lease->generation);
+	pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+	if (w->exit.fd < 0)
+		close(pidfd);
+	if (shared >= 0)
+		close(shared);
+	close(fd);
+	unlink_socket(lease->generation);
+err_free:
+	worker_free(w);
+	return NULL;
+}
+
+void worker_sweep(bool (*wanted)(uint64_t generation))
+{
+	int dup = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = dup < 0 ? NULL : fdopendir(dup);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		unsigned long long generation;
+		int fd, pidfd;
+		pid_t pid;
+
+		if (sscanf(entry->d_name, WORKER_SOCKET, &generation) != 1 ||
+		    wanted(generation))
+			continue;
+		fd = connect_worker(generation, &pid, &pidfd);
+		if (fd >= 0) {
+			log_info("worker %d serves no lease any more: killed", (int)pid);
+			pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+			close(pidfd);
+			close(fd);
+		}
+		unlink_socket(generation);
+	}
+	if (dir)
+		closedir(dir);
+	else if (dup >= 0)
+		close(dup);
 }
 
 void worker_counts(const struct worker *w, uint64_t *read_bytes,

@@ -29,6 +29,7 @@ struct worker_setup {
 	uint64_t max_size;	/* the most that RESIZE can ask for */
 	uint64_t offset;	/* storage: start of the extent */
 	uint64_t hugepage;	/* memory: bytes, 0 for none */
+	uint64_t keep_ns;	/* memory: how long it outlives the parent; 0: not */
 	uint32_t class;
 	uint32_t attrs;
 	uint32_t block_size;
@@ -36,8 +37,11 @@ struct worker_setup {
 	bool zero;		/* storage: zero the extent before serving it */
 	bool shared;		/* storage: nobody writes to it, many may read */
 	char resource[DISAGG_WIRE_NAME_LEN];
-	char path[1024];
+	char path[1024];	/* storage: the medium's; keep_ns: the state folder */
 };
+
+/* Where a worker that outlives its parent waits for the next, below the state folder. */
+#define WORKER_SOCKET		"worker-%llu"	/* generation */
 
 enum worker_order_type {
 	WORKER_LANE = 1,	/* with the lane's socket */
@@ -68,6 +72,13 @@ struct worker_report {
 	uint64_t size;
 };
 
+/* The first message to a new parent, with the memfd of struct worker_shared. */
+struct worker_hello {
+	uint8_t lease[DISAGG_WIRE_UUID_LEN];
+	uint64_t generation;
+	uint64_t size;		/* that the lanes may use */
+};
+
 /* Written by one lane each, so on a cache line each. */
 struct worker_counters {
 	_Alignas(64) _Atomic uint64_t read_bytes;
@@ -88,7 +99,8 @@ struct lease;
  * @exit: its pidfd
  * @reports: the socket
  * @shared: the counters, mapped
- * @ready: it reported that it serves
+ * @adopted: an earlier daemon has started it
+ * @kept: it outlives this process, unless it is told to stop
  * @kill_at: SIGKILL it then, 0: let it live
  */
 struct worker {
@@ -97,11 +109,22 @@ struct worker {
 	struct source exit;
 	struct source reports;
 	struct worker_shared *shared;
+	bool adopted;
+	bool kept;
 	uint64_t kill_at;
 };
 
 /* Start a worker for @lease; NULL and errno on failure. */
 struct worker *worker_start(struct lease *lease, const struct worker_setup *setup);
+/*
+ * The worker that an earlier daemon left for @lease, and in *@size how much its lanes
+ * may use; NULL if there is none. One that does not answer is killed.
+ */
+struct worker *worker_adopt(struct lease *lease, uint64_t *size);
+/* Leave it to the next daemon. */
+void worker_abandon(struct worker *worker);
+/* Kill those that an earlier daemon left and nobody has adopted. */
+void worker_sweep(bool (*wanted)(uint64_t generation));
 /* Pass on the lane @fd, which stays the caller's; 0 or -errno. */
 int worker_lane(struct worker *worker, const struct worker_order *order, int fd);
 int worker_resize(struct worker *worker, uint64_t size);
@@ -116,5 +139,9 @@ void worker_counts(const struct worker *worker, uint64_t *read_bytes,
 
 /* The fd that every worker inherits as WORKER_FD_LOCK. */
 void worker_set_lock(int fd);
+/* The state folder, where kept workers are found; stays the caller's. */
+void worker_set_folder(int fd);
+/* The state folder, where kept workers are found; stays the caller's. */
+void worker_set_folder(int fd);
 
 #endif

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Memory leases outlive the daemon: their workers serve on and wait for the next one."""
+import os
+import signal
+import time
+
+from ktap import main, test
+from wire import *
+
+CONFIG = """resources:
+- {id: mem, class: memory, size: 64MiB}
+restart-grace: %s
+"""
+
+
+def gone(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@test
+def killed(folder):
+    """killed and started again: lanes never stop, data, token and size are as they were."""
+    with Daemon(folder, CONFIG % "30s") as d:
+        c = d.control()
+        g = c.lease(8 * MIB)
+        other = c.lease(4 * MIB)
+        lane = d.lane(g)
+        lane.write(0, pattern("a", MIB))
+        workers = set(d.workers())
+        d.kill()
+        # Nobody is there to ask, and still:
+        assert lane.read(0, MIB) == pattern("a", MIB)
+        lane.write(MIB, pattern("b", MIB))
+        d.restart()
+        assert lane.read(MIB, MIB) == pattern("b", MIB)
+        c = d.control()
+        assert c.inventory()["mem"]["available"] == 52 * MIB
+        assert c.leases()[g.lease]["read"] >= 2 * MIB
+        again = d.lane(g, 1, 2)
+        assert again.read(0, MIB) == pattern("a", MIB)
+        c.act(RESIZE, g, size=16 * MIB)
+        assert again.read(8 * MIB, MIB) == bytes(MIB)
+        c.release(g)
+        closed(again.reply)
+        c.release(other)
+        eventually(lambda: all(gone(w) for w in workers))
+        assert not [f for f in os.listdir(d.state) if f.startswith("worker-")]
+
+
+@test
+def stopped(folder):
+    """stopped in order and started again: the same."""
+    with Daemon(folder, CONFIG % "30s") as d:
+        g = d.control().lease(8 * MIB)
+        lane = d.lane(g)
+        lane.write(0, pattern("a", MIB))
+        for _ in range(3):
+            assert d.stop() == 0
+            d.restart()
+            assert lane.read(0, MIB) == pattern("a", MIB)
+        d.control().release(g)
+
+
+@test
+def nobody_comes(folder):
+    """without a next daemon a worker ends after its time."""
+    with Daemon(folder, CONFIG % "1s") as d:
+        g = d.control().lease(8 * MIB)
+        worker, = d.workers()
+        start = time.monotonic()
+        d.kill()
+        eventually(lambda: gone(worker))
+        assert time.monotonic() - start > 0.9
+        d.restart()
+        refused(E_STALE, d.control().release, g)
+
+
+@test
+def ended_meanwhile(folder):
+    """a lease that expired while nobody was there is not served on."""
+    with Daemon(folder, CONFIG % "30s") as d:
+        c = d.control()
+        g = c.lease(8 * MIB, lease_ns=10 ** 9)
+        lane = d.lane(g)
+        lane.read(0, 4096)
+        worker, = d.workers()
+        d.kill()
+        time.sleep(1.2)     # the lease's own time, which is what this is about
+        d.restart()
+        eventually(lambda: gone(worker))
+        closed(lane.reply)
+        assert d.control().inventory()["mem"]["available"] == 64 * MIB
+
+
+@test
+def died_or_hung(folder):
+    """one that dies or hangs meanwhile ends its lease, and the others go on."""
+    with Daemon(folder, CONFIG % "30s") as d:
+        c = d.control()
+        dead, hung, well = (c.lease(4 * MIB) for _ in range(3))
+        workers = d.workers()
+        lane = d.lane(well)
+        lane.write(0, pattern("w", MIB))
+        d.kill()
+        os.kill(workers[0], signal.SIGKILL)
+        os.kill(workers[1], signal.SIGSTOP)
+        d.restart()
+        c = d.control()
+        refused(E_STALE, c.release, dead)
+        refused(E_STALE, c.release, hung)
+        eventually(lambda: gone(workers[1]))
+        assert lane.read(0, MIB) == pattern("w", MIB)
+        os.kill(workers[2], signal.SIGKILL)
+        eventually(lambda: c.leases() == {})
+        closed(lane.reply)
+
+
+@test
+def not_committed(folder):
+    """a worker whose COMMIT was not journalled serves nobody."""
+    with Daemon(folder, CONFIG.replace("size: 64MiB", "size: 64MiB, prealloc: yes") % "30s") as d:
+        c = d.control()
+        g = c.reserve(64 * MIB)
+        c.sock.sendall(c.frame(COMMIT, c.ref(COMMIT, g)))
+        while not d.workers():
+            pass
+        worker, = d.workers()
+        d.kill()
+        # It may be on its way still: it is found when it listens, or ends by itself.
+        d.restart()
+        c = d.control()
+        c.commit(g)
+        assert d.lane(g).read(0, MIB) == bytes(MIB)
+
+
+main()
