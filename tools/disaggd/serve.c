@@ -109,6 +109,7 @@ static bool say_hello(int fd)
 		char space[CMSG_SPACE(sizeof(int))];
 	} control = { 0 };
 	struct worker_hello hello = {
+		.version = WORKER_VERSION,
 		.generation = serve.setup.generation,
 		.size = atomic_load(&serve.size),
 	};

@@ -385,7 +385,7 @@ struct worker *worker_adopt(struct lease *lease, uint64_t *size)
 	if (fd < 0)
 		goto err_free;
 	shared = hear_hello(fd, &hello);
-	if (shared < 0 || hello.generation != lease->generation ||
+	if (shared < 0 || hello.version != WORKER_VERSION || hello.generation != lease->generation ||
 	    memcmp(hello.lease, lease->id, sizeof(hello.lease)))
 		goto err_kill;
 	w->shared = mmap(NULL, sizeof(*w->shared), PROT_READ, MAP_SHARED, shared, 0);
@@ -406,7 +406,7 @@ struct worker *worker_adopt(struct lease *lease, uint64_t *size)
 	return w;
 
 err_kill:
-	log_warning("worker %d of lease %llu does not answer: killed", (int)w->pid,
+	log_warning("worker %d of lease %llu does not answer as it should: killed", (int)w->pid,
 		    (unsigned long long)lease->generation);
 	pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
 	if (w->exit.fd < 0)

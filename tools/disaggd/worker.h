@@ -72,8 +72,14 @@ struct worker_report {
 	uint64_t size;
 };
 
-/* The first message to a new parent, with the memfd of struct worker_shared. */
+/*
+ * The first message to a new parent, with the memfd of struct worker_shared. The two
+ * may be of different releases: whoever changes an order, a report or what is shared
+ * changes the version too, and memory does not outlive that upgrade.
+ */
+#define WORKER_VERSION	1
 struct worker_hello {
+	uint64_t version;
 	uint8_t lease[DISAGG_WIRE_UUID_LEN];
 	uint64_t generation;
 	uint64_t size;		/* that the lanes may use */
