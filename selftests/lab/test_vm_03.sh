@@ -10,7 +10,7 @@ VM=$TOP/selftests/lab/vm
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
-ktap_plan 12
+ktap_plan 14
 
 # The processes that were started from this one's VM: found by their console.
 of_vm()
@@ -43,7 +43,7 @@ interrupted()
 	none_left && die "no process of the VM found while it runs"
 	if [ "$whom" = parent ]; then victim=$pid; else victim=$(cat "$dir/pid"); fi
 	kill "-$how" "$victim"
-	wait $pid 2>/dev/null
+	wait "$pid" 2>/dev/null
 	check "$name: no process stays" wait_for 5 none_left
 	check_eq "$name: no mount stays" "$(sort /proc/mounts)" "$mounts"
 	check_eq "$name: no file stays" "$(find "$(lab_cache)/mnt" -mindepth 1 | wc -l)" 0
@@ -54,6 +54,32 @@ lab_cache()
 	echo "${DISAGG_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/disagg-lab}"
 }
 
+# A suite of its own, of one test that does not end.
+suite_ended()
+{
+	local pid
+
+	mkdir -p "$dir/suite"
+	printf '#!/bin/sh\necho up\nsleep 600\n' >"$dir/suite/test_$1"
+	chmod +x "$dir/suite/test_$1"
+	: >"$dir/out"
+	"$TOP/selftests/lab/run-scripts" "../../../../../../../../$dir/suite" 100 "test_$1" \
+		>"$dir/out" 2>&1 </dev/null &
+	pid=$!
+	wait_for 30 grep -qx up "$dir/out" || ktap_note "the test did not start: $(cat "$dir/out")"
+	pgrep -f "suite/test_$1" >/dev/null || die "its process is not found while it runs"
+	kill "-$1" "$pid"
+	wait "$pid" 2>/dev/null
+	wait_for 10 none_of "suite/test_$1"
+}
+
+none_of()
+{
+	! pgrep -f "$1" >/dev/null
+}
+
+check "a runner that is terminated leaves no test behind" suite_ended TERM
+check "nor one that is killed" suite_ended KILL
 interrupted INT itself "interrupted"
 interrupted TERM itself "terminated"
 interrupted KILL itself "killed"
