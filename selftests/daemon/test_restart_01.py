@@ -14,14 +14,6 @@ restart-grace: %s
 """
 
 
-def gone(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
 @test
 def killed(folder):
     """killed and started again: lanes never stop, data, token and size are as they were."""

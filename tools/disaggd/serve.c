@@ -69,7 +69,6 @@ static ssize_t receive(void *buf, size_t len, int *fd)
 static int listen_for_parent(void)
 {
 	struct stat st;
-
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int folder = open(serve.setup.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

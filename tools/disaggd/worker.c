@@ -324,10 +324,14 @@ void worker_abandon(struct worker *w)
 static int connect_worker(uint64_t generation, pid_t *pid, int *pidfd)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct timeval patience = { .tv_sec = HELLO_S };
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
+	/* One that hangs accepts nobody, and its queue may be full. */
+	if (fd >= 0)
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	/* The folder's own path may be longer than an address. */
 	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/" WORKER_SOCKET,
 		 folder_fd, (unsigned long long)generation);

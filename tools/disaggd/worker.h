@@ -147,7 +147,5 @@ void worker_counts(const struct worker *worker, uint64_t *read_bytes,
 void worker_set_lock(int fd);
 /* The state folder, where kept workers are found; stays the caller's. */
 void worker_set_folder(int fd);
-/* The state folder, where kept workers are found; stays the caller's. */
-void worker_set_folder(int fd);
 
 #endif
