@@ -17,7 +17,7 @@
 
 #define MS			1000000ULL
 #define PAUSE_MIN_NS		(20 * MS)
-#define PAUSE_MAX_NS		(500 * MS)
+#define PAUSE_MAX_NS		(250 * MS)
 #define CONNECT_NS		(700 * MS)	/* at least; a multiple of the last one */
 #define HANDSHAKE_NS		(5000 * MS)
 #define SAY_EVERY		64		/* tries */
