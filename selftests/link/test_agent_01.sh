@@ -18,7 +18,10 @@ CUTS=${CUTS:-40}
 # make check, beside another VM, only what never comes from a slow machine fails.
 RESTORE_MS=${RESTORE_MS:-5000}
 
-ktap_plan 21
+# The first bytes of a request, as the network has them.
+REQUEST=0x44475251
+
+ktap_plan 23
 need_module
 start_target t1 "{id: dram, class: memory, size: 256MiB}" \
 	"{id: disk, class: storage, path: $WORK/disk, size: 256MiB, direct: no}" \
@@ -142,6 +145,27 @@ connections=$(json '[.device.lanes[].connections] | add' "$DISAGGCTL" -j device 
 ktap_note "mem0: $connections connections, $replays requests sent again"
 check "connections were replaced" test "$connections" -gt 4
 check "requests were sent again" test "$replays" -gt 0
+
+#
+# Connections that come about and break at the first request are no success.
+#
+nft -f - <<-END
+	table inet tries {
+		chain in {
+			type filter hook input priority 0;
+			tcp dport $PORT tcp flags syn / syn,ack counter
+			tcp dport $PORT @th,256,32 $REQUEST reject with tcp reset
+		}
+	}
+END
+add_cleanup "nft delete table inet tries"
+sleep 3
+tries=$(nft list table inet tries | awk '/counter/ { print $(NF - 2) }')
+nft delete table inet tries
+ktap_note "$tries connections of 4 lanes in 3 s"
+check "lanes that break at once are tried again, but not without a pause" \
+	test "$tries" -ge 4 -a "$tries" -le 100
+check "and live when they can" wait_for 10 live
 
 #
 # The agent, and then the target, go and come back.

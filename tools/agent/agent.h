@@ -27,9 +27,10 @@ enum lane_state {
  * @generation: of the module's socket, which the next one replaces
  * @lost: as the module says
  * @fd: -1 unless connecting, or awaiting GREETING or WELCOME
- * @tries: since it was lost
+ * @tries: since it was last there for more than a moment
  * @deadline: monotonic ns; what is awaited must have come by then
  * @lost_at: monotonic ns; when it was heard of
+ * @restored_at: monotonic ns; when it was last handed over
  * @have: bytes of @greeting or @welcome that are here
  */
 struct lane {
@@ -42,6 +43,7 @@ struct lane {
 	unsigned int tries;
 	uint64_t deadline;
 	uint64_t lost_at;
+	uint64_t restored_at;
 	size_t have;
 	struct disagg_wire_hello hello;
 	union {

@@ -20,6 +20,7 @@
 #define PAUSE_MAX_NS		(250 * MS)
 #define CONNECT_NS		(700 * MS)	/* at least; a multiple of the last one */
 #define HANDSHAKE_NS		(5000 * MS)
+#define LIVED_NS		(1000 * MS)
 #define SAY_EVERY		64		/* tries */
 
 /* From half of @ns to one and a half: hosts that lost a target together come apart. */
@@ -110,8 +111,13 @@ static void start(struct lane *lane)
 
 void lane_lost(struct lane *lane)
 {
-	lane->tries = 0;
 	lane->lost_at = dsg_now_ns();
+	/* One that breaks as soon as it is there was no success. */
+	if (lane->lost_at - lane->restored_at < LIVED_NS) {
+		pause_lane(lane);
+		return;
+	}
+	lane->tries = 0;
 	start(lane);
 }
 
@@ -221,8 +227,9 @@ static void welcomed(struct lane *lane)
 		failed(lane, strerror(-err));
 		return;
 	}
+	lane->restored_at = dsg_now_ns();
 	say(LOG_NOTICE, "%s/%s lane %u: restored after %llu ms", dev->node, dev->name,
-	    lane->index, (unsigned long long)((dsg_now_ns() - lane->lost_at) / MS));
+	    lane->index, (unsigned long long)((lane->restored_at - lane->lost_at) / MS));
 	lane->lost = false;
 	lane->generation++;
 	lane_stop(lane);
