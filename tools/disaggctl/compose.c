@@ -133,9 +133,10 @@ struct commit {
 	struct disagg_wire_frame frame;
 };
 
-static int start_commit(const struct dsg_record_device *dev, struct commit *commit,
+static int start_commit(struct composition *c, size_t i, struct commit *commit,
 			struct dsg_fault *fault)
 {
+	const struct dsg_record_device *dev = &c->record->devices[i];
 	const struct dsg_target *target = &dev->target;
 	uint64_t deadline = dsg_deadline(STEP_NS);
 	int err;
@@ -146,6 +147,7 @@ static int start_commit(const struct dsg_record_device *dev, struct commit *comm
 		return err;
 	/* The wait may be long, but not for a target that is gone. */
 	dsg_lane_tune(commit->session.fd, STEP_NS / 1000000);
+	c->committing = i + 1;
 	return dsg_lease_commit(&commit->session, dev, &commit->frame, deadline, fault);
 }
 
@@ -164,8 +166,7 @@ static int commit_all(struct composition *c, struct dsg_fault *fault)
 	for (size_t i = 0; i < record->count && !err; i++) {
 		progress(c->cli, "waiting for target %s", record->devices[i].target.name);
 		bytes += record->devices[i].size;
-		c->committing = i + 1;
-		err = start_commit(&record->devices[i], &commits[i], fault);
+		err = start_commit(c, i, &commits[i], fault);
 		if (!err)
 			err = interrupt_check(fault);
 	}
