@@ -4,8 +4,8 @@
  *
  * The queue is a blocking one, so that a submitter may take its lane's socket
  * lock; nothing here waits for the target. A request that is not answered in
- * time takes the whole link down: it is the link's end that ends requests, when
- * nothing can touch their pages any more.
+ * time takes its lane down, and waits for the next connection, or is ended when
+ * nothing can touch its pages any more.
  */
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
@@ -139,6 +139,8 @@ static blk_status_t disagg_queue_rq(struct blk_mq_hw_ctx *hctx,
 	status = BLK_STS_TRANSPORT;
 	if (test_bit(DISAGG_LANE_FAIL_FAST, &lane->flags))
 		goto refuse;
+	if (unlikely(READ_ONCE(lane->link->nr_in_doubt)) && op_is_write(req_op(bd->rq)))
+		goto refuse;
 	status = disagg_request_prepare(bd->rq, req);
 	if (status != BLK_STS_OK)
 		goto refuse;
@@ -163,10 +165,7 @@ static enum blk_eh_timer_return disagg_timeout(struct request *rq)
 {
 	struct disagg_lane *lane = rq->mq_hctx->driver_data;
 
-	/* One that waits for a socket, or went out again just now, has its time anew. */
-	if (!READ_ONCE(lane->lost) &&
-	    time_after_eq(jiffies, READ_ONCE(lane->restored_at) + rq->timeout))
-		disagg_lane_fail(lane, "no answer within %u ms", jiffies_to_msecs(rq->timeout));
+	disagg_lane_timeout(lane, rq->timeout);
 	return BLK_EH_RESET_TIMER;
 }
 
@@ -402,7 +401,8 @@ int disagg_block_create(struct disagg_device *dev)
 	block->tag_set.queue_depth = dev->link->depth;
 	block->tag_set.numa_node = NUMA_NO_NODE;
 	block->tag_set.cmd_size = sizeof(struct disagg_request);
-	block->tag_set.flags = DISAGG_MQ_F_MERGE | BLK_MQ_F_BLOCKING |
+	/* STACKING: a processor that goes offline does not wait for requests of its lane. */
+	block->tag_set.flags = DISAGG_MQ_F_MERGE | BLK_MQ_F_BLOCKING | BLK_MQ_F_STACKING |
 			       BLK_MQ_F_NO_SCHED_BY_DEFAULT;
 	block->tag_set.timeout = msecs_to_jiffies(dev->params.io_timeout);
 	block->tag_set.driver_data = dev;
@@ -464,8 +464,8 @@ int disagg_block_publish(struct disagg_device *dev)
  * @dev: the device, attached
  * @force: although it is open
  *
- * Who is just opening or closing the disk may wait for I/O, and that does not
- * end before io_timeout unless the link has failed: only force waits for them.
+ * Who is just opening or closing the disk may wait for I/O, and that may wait for
+ * a lane that is lost, unless the link has failed: only force waits for them.
  * Return: whether it is sealed.
  */
 bool disagg_block_seal(struct disagg_device *dev, bool force)

@@ -5,8 +5,11 @@
  * Lock order: admin_lock, then disagg_registry_lock, then state_lock. The
  * registry's lock is never held across an attach, a detach, or anything else
  * that could wait for I/O; admin_lock is, but whoever forces a removal fails the
- * link first, and then nothing that holds admin_lock waits for long.
+ * link first, and then nothing that holds admin_lock waits for long. Memory for
+ * what is done with admin_lock held does not wait for I/O either: the disk that it
+ * waited for might be one whose lanes only a caller behind that lock can restore.
  */
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
 #include <linux/wait_bit.h>
@@ -237,7 +240,8 @@ static int disagg_device_register(struct disagg_device *dev, const char *node_na
 	}
 
 	*why = "out of memory";
-	err = xa_alloc(&disagg_devices, &dev->id, dev, xa_limit_31b, GFP_NOIO);
+	err = xa_alloc(&disagg_devices, &dev->id, dev, xa_limit_31b,
+		       DISAGG_GFP_LOCKED);
 	if (err)
 		goto out;
 
@@ -355,20 +359,24 @@ out:
  */
 int disagg_device_detach(struct disagg_device *dev, bool force, const char **why)
 {
+	unsigned int noio;
+	int err = 0;
+
 	if (force)
 		disagg_link_fail(dev->link, "deleted by force");
 	if (mutex_lock_killable(&dev->admin_lock))
 		return -EINTR;
 
+	noio = memalloc_noio_save();
 	if (disagg_device_state(dev) == DISAGG_DEVICE_STATE_REMOVING) {
-		mutex_unlock(&dev->admin_lock);
+		err = -ENOENT;
 		*why = "name: the device is gone already";
-		return -ENOENT;
+		goto out;
 	}
 	if (!disagg_block_seal(dev, force)) {
-		mutex_unlock(&dev->admin_lock);
+		err = -EBUSY;
 		*why = "name: the device is in use; close it first, or use force";
-		return -EBUSY;
+		goto out;
 	}
 	disagg_device_set_state(dev, DISAGG_DEVICE_STATE_REMOVING);
 	disagg_netlink_notify_device(dev, DISAGG_CMD_DEVICE_CHANGE_NTF);
@@ -377,8 +385,10 @@ int disagg_device_detach(struct disagg_device *dev, bool force, const char **why
 		disagg_block_kill(dev);
 	}
 	disagg_device_dismantle(dev);
+out:
+	memalloc_noio_restore(noio);
 	mutex_unlock(&dev->admin_lock);
-	return 0;
+	return err;
 }
 
 /**
@@ -391,10 +401,12 @@ int disagg_device_detach(struct disagg_device *dev, bool force, const char **why
  */
 int disagg_device_resize(struct disagg_device *dev, u64 size, const char **why)
 {
+	unsigned int noio;
 	int err = 0;
 
 	if (mutex_lock_killable(&dev->admin_lock))
 		return -EINTR;
+	noio = memalloc_noio_save();
 	if (disagg_device_state(dev) != DISAGG_DEVICE_STATE_LIVE) {
 		err = -ENODEV;
 		*why = "size: only a live device can grow";
@@ -414,6 +426,7 @@ int disagg_device_resize(struct disagg_device *dev, u64 size, const char **why)
 	/* The disk stays while the lock is held. */
 	if (!err)
 		disagg_netlink_notify_device(dev, DISAGG_CMD_DEVICE_CHANGE_NTF);
+	memalloc_noio_restore(noio);
 	mutex_unlock(&dev->admin_lock);
 	return err;
 }

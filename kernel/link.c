@@ -41,46 +41,60 @@ static void disagg_link_down_work(struct work_struct *work)
 }
 
 /* When is a lane that is lost to be looked at for a timer of @ms? */
-static unsigned long disagg_lane_due(const struct disagg_lane *lane, u32 ms)
+static u64 disagg_lane_due(const struct disagg_lane *lane, u32 ms)
 {
 	return lane->lost_since + msecs_to_jiffies(ms);
+}
+
+/*
+ * The target may yet do writes that it was sent and that are failed here: then no later
+ * one may be done before them, on whichever lane. Once it has welcomed this lane again,
+ * what the old connection brought has ended. swap_lock held.
+ */
+static void disagg_lane_set_doubt(struct disagg_lane *lane, bool in_doubt)
+{
+	struct disagg_link *link = lane->link;
+
+	if (lane->in_doubt == in_doubt)
+		return;
+	lane->in_doubt = in_doubt;
+	WRITE_ONCE(link->nr_in_doubt, link->nr_in_doubt + (in_doubt ? 1 : -1));
 }
 
 /* Do what is due; come again for what is not. swap_lock held. */
 static void disagg_link_check_timers(struct disagg_link *link)
 {
 	u32 fail_fast = READ_ONCE(link->fail_fast), dead_after = READ_ONCE(link->dead_after);
-	unsigned long now = jiffies, next = now + MAX_JIFFY_OFFSET;
+	u64 now = get_jiffies_64(), next = now + MAX_JIFFY_OFFSET;
 	u32 i;
 
 	for (i = 0; i < link->nr_lanes; i++) {
 		struct disagg_lane *lane = &link->lanes[i];
-		unsigned long due;
+		u64 due;
 
 		if (!lane->lost)
 			continue;
 		if (dead_after != DISAGG_NEVER) {
 			due = disagg_lane_due(lane, dead_after);
-			if (time_after_eq(now, due)) {
+			if (time_after_eq64(now, due)) {
 				disagg_link_fail(link, "lane %u: %s; given up after %u ms", i,
 						 lane->reason, dead_after);
 				return;
 			}
-			if (time_before(due, next))
-				next = due;
+			next = min(next, due);
 		}
 		if (fail_fast == DISAGG_NEVER) {
 			clear_bit(DISAGG_LANE_FAIL_FAST, &lane->flags);
 			continue;
 		}
 		due = disagg_lane_due(lane, fail_fast);
-		if (time_after_eq(now, due)) {
+		if (time_after_eq64(now, due)) {
 			set_bit(DISAGG_LANE_FAIL_FAST, &lane->flags);
+			disagg_lane_set_doubt(lane, lane->sent_writes);
 			disagg_lane_end_parked(lane);
 		} else {
 			clear_bit(DISAGG_LANE_FAIL_FAST, &lane->flags);
-			if (time_before(due, next))
-				next = due;
+			next = min(next, due);
 		}
 	}
 	if (next != now + MAX_JIFFY_OFFSET)
@@ -103,13 +117,20 @@ static void disagg_lane_lose(struct disagg_lane *lane)
 {
 	struct disagg_link *link = lane->link;
 
+	bool owes;
+
 	disagg_tcp_stop(lane, true);
 	disagg_tcp_release(lane);
+	owes = lane->owed;
 	disagg_lane_park(lane);
 	if (lane->lost)
 		return;
+	/* A lane that comes back again and again and answers nothing was never back. */
+	if (!owes)
+		lane->lost_since = get_jiffies_64();
+	spin_lock_bh(&link->fail_lock);
 	lane->lost = true;
-	lane->lost_since = jiffies;
+	spin_unlock_bh(&link->fail_lock);
 	WRITE_ONCE(link->nr_lost, link->nr_lost + 1);
 }
 
@@ -189,9 +210,9 @@ static void disagg_lane_adopt(struct disagg_lane *lane, struct socket *sock)
 	kernel_getpeername(sock, (struct sockaddr *)&addr);
 	spin_lock_bh(&lane->link->fail_lock);
 	snprintf(lane->peer, sizeof(lane->peer), "%pISpc", &addr);
+	lane->restored_at = get_jiffies_64();
 	spin_unlock_bh(&lane->link->fail_lock);
 	lane->sock = sock;
-	lane->restored_at = jiffies;
 	WRITE_ONCE(lane->generation, lane->generation + 1);
 }
 
@@ -330,9 +351,13 @@ int disagg_link_replace_lane(struct disagg_link *link, u32 index, u32 generation
 		err = -ECONNRESET;
 		goto out;
 	}
+	spin_lock_bh(&link->fail_lock);
 	lane->lost = false;
+	spin_unlock_bh(&link->fail_lock);
 	WRITE_ONCE(link->nr_lost, link->nr_lost - 1);
 	clear_bit(DISAGG_LANE_FAIL_FAST, &lane->flags);
+	lane->sent_writes = false;
+	disagg_lane_set_doubt(lane, false);
 	disagg_lane_resume(lane);
 	link->ops->changed(link);
 out:
@@ -371,6 +396,27 @@ void disagg_link_fail(struct disagg_link *link, const char *fmt, ...)
 	spin_unlock_bh(&link->fail_lock);
 }
 
+/* fail_lock held. Return: whether @lane is now broken and its reason is to be set. */
+static bool disagg_lane_breaks(struct disagg_lane *lane)
+{
+	return disagg_link_is_up(lane->link) &&
+	       !test_and_set_bit(DISAGG_LANE_BROKEN, &lane->flags);
+}
+
+/* fail_lock held; the lane's reason is set. */
+static void disagg_lane_set_broken(struct disagg_lane *lane)
+{
+	struct disagg_link *link = lane->link;
+
+	if (link->keep && READ_ONCE(link->dead_after)) {
+		queue_work(disagg_wq, &lane->down_work);
+		return;
+	}
+	scnprintf(link->reason, sizeof(link->reason), "lane %u: %s", lane->index,
+		  lane->reason);
+	disagg_link_set_failed(link);
+}
+
 /**
  * disagg_lane_fail - a lane can't go on with the socket that it has
  * @lane: the lane
@@ -384,17 +430,33 @@ void disagg_lane_fail(struct disagg_lane *lane, const char *fmt, ...)
 	va_list args;
 
 	spin_lock_bh(&link->fail_lock);
-	if (disagg_link_is_up(link) && !test_and_set_bit(DISAGG_LANE_BROKEN, &lane->flags)) {
+	if (disagg_lane_breaks(lane)) {
 		va_start(args, fmt);
 		vscnprintf(lane->reason, sizeof(lane->reason), fmt, args);
 		va_end(args);
-		if (link->keep && READ_ONCE(link->dead_after)) {
-			queue_work(disagg_wq, &lane->down_work);
-		} else {
-			scnprintf(link->reason, sizeof(link->reason), "lane %u: %s",
-				  lane->index, lane->reason);
-			disagg_link_set_failed(link);
-		}
+		disagg_lane_set_broken(lane);
+	}
+	spin_unlock_bh(&link->fail_lock);
+}
+
+/**
+ * disagg_lane_timeout - a request was not answered in time
+ * @lane: the lane that it is on
+ * @timeout: jiffies
+ *
+ * One that waits for a socket, or went out again on another one since, has its time
+ * anew. Any context but a hard interrupt.
+ */
+void disagg_lane_timeout(struct disagg_lane *lane, unsigned long timeout)
+{
+	struct disagg_link *link = lane->link;
+
+	spin_lock_bh(&link->fail_lock);
+	if (!lane->lost && time_after_eq64(get_jiffies_64(), lane->restored_at + timeout) &&
+	    disagg_lane_breaks(lane)) {
+		scnprintf(lane->reason, sizeof(lane->reason), "no answer within %u ms",
+			  jiffies_to_msecs(timeout));
+		disagg_lane_set_broken(lane);
 	}
 	spin_unlock_bh(&link->fail_lock);
 }
@@ -420,6 +482,9 @@ void disagg_link_close(struct disagg_link *link)
 	cancel_delayed_work_sync(&link->timer_work);
 	for (i = 0; i < link->nr_lanes; i++)
 		disagg_tcp_stop(&link->lanes[i], false);
+	/* A lane without a socket may have been kicked by who has found it busy. */
+	for (i = 0; i < link->nr_lanes; i++)
+		cancel_work_sync(&link->lanes[i].tx_work);
 	cancel_work_sync(&link->down_work);
 }
 
@@ -537,6 +602,7 @@ static void disagg_lane_end(struct disagg_lane *lane, struct disagg_io *io,
 	lane->rx_state = DISAGG_RX_FRAME;
 	lane->rx_have = 0;
 	lane->rx_io = NULL;
+	lane->owed -= io->waited;
 	WRITE_ONCE(lane->replies, lane->replies + 1);
 	lane->link->ops->done(io, error, lane->rx_batch);
 }

@@ -32,6 +32,7 @@ struct socket;
  * @end_pos: bytes that TCP must have acknowledged for all of it to be there, once
  *	it is wholly sent
  * @splice: the payload's pages may be handed to the socket by reference
+ * @waited: it has waited for a lost lane to come back, and is counted in its owed
  */
 struct disagg_io {
 	struct llist_node node;
@@ -40,6 +41,7 @@ struct disagg_io {
 	u32 sent;
 	u64 end_pos;
 	bool splice;
+	bool waited;
 };
 
 /**
@@ -56,7 +58,7 @@ enum disagg_rx_state {
 	DISAGG_RX_FRAME,	/* reading a frame */
 	DISAGG_RX_PAYLOAD,	/* reading the payload of rx_io */
 	DISAGG_RX_SKIP,		/* dropping the payload of a stale reply */
-	DISAGG_RX_STOPPED,	/* the link has failed */
+	DISAGG_RX_STOPPED,	/* what comes is not read any more */
 };
 
 /**
@@ -71,8 +73,14 @@ enum disagg_rx_state {
  * that were sent too, until it is given another one (disagg_link_replace_lane()).
  *
  * @generation: how many sockets it has had; guarded by the link's swap_lock
- * @lost_since: jiffies; while @lost, guarded by swap_lock
- * @restored_at: jiffies; when it got the socket it has
+ * @lost: it has no socket; changes under swap_lock and the link's fail_lock
+ * @lost_since: jiffies; while @lost, guarded by swap_lock. Since when requests wait for
+ *	this lane, if it was lost again before it had answered them
+ * @owed: requests that waited for it and are not answered; guarded as the slots are
+ * @sent_writes: requests that change data went out on a socket that it has lost, and the
+ *	target has not welcomed it since; guarded by swap_lock, as is @in_doubt
+ * @in_doubt: such requests were failed; counted in the link's nr_in_doubt
+ * @restored_at: jiffies; when it got the socket it has; guarded by the link's fail_lock
  * @peer: guarded by the link's fail_lock, as is @reason
  * @reason: why it broke last
  */
@@ -83,9 +91,12 @@ struct disagg_lane {
 	u32 generation;
 	unsigned long flags;
 	bool stopped;			/* sends nothing; guarded by tx_mutex */
-	bool lost;			/* has no socket; guarded by swap_lock */
-	unsigned long lost_since;
-	unsigned long restored_at;
+	bool lost;
+	bool sent_writes;
+	bool in_doubt;
+	u32 owed;
+	u64 lost_since;
+	u64 restored_at;
 	struct work_struct down_work;
 	char peer[64];
 	char reason[DISAGG_REASON_LEN];
@@ -111,7 +122,7 @@ struct disagg_lane {
 	struct io_comp_batch *rx_batch;
 
 	u64 requests;
-	u64 replays;			/* of them, sent again on another socket */
+	u64 replays;			/* of them, queued again for another socket */
 	u64 replies;
 	u64 stale;
 	u64 tx_bytes;
@@ -121,8 +132,8 @@ struct disagg_lane {
 /**
  * struct disagg_link_ops - what a link calls in the device that owns it
  * @done: a request has ended with @error (0 or negative errno). Called in
- *	softirq or process context with the socket's lock held; must not sleep,
- *	nor send.
+ *	softirq or process context with the socket's lock or tx_mutex held; must
+ *	not sleep, nor send.
  * @stop: stop handing requests to the link; on return no disagg_lane_send()
  *	runs. Process context, may sleep.
  * @down: the lanes are silent and nothing touches the link's requests any
@@ -163,6 +174,8 @@ enum disagg_link_flags {
  * @dead_after: milliseconds after which a link with a lost lane fails, or
  *	DISAGG_NEVER; zero: at once
  * @nr_lost: lanes that have no socket; guarded by @swap_lock
+ * @nr_in_doubt: lanes whose writes were failed and may yet be done by the target: as
+ *	long as there is one no other may be let pass; guarded by @swap_lock
  * @timer_work: does what @fail_fast and @dead_after say
  */
 struct disagg_link {
@@ -181,6 +194,7 @@ struct disagg_link {
 	u32 fail_fast;
 	u32 dead_after;
 	u32 nr_lost;
+	u32 nr_in_doubt;
 	struct delayed_work timer_work;
 	u32 nr_lanes;
 	struct disagg_lane lanes[] __counted_by(nr_lanes);
@@ -206,6 +220,7 @@ __printf(2, 3)
 void disagg_link_fail(struct disagg_link *link, const char *fmt, ...);
 __printf(2, 3)
 void disagg_lane_fail(struct disagg_lane *lane, const char *fmt, ...);
+void disagg_lane_timeout(struct disagg_lane *lane, unsigned long timeout);
 void disagg_link_flush(struct disagg_link *link);
 void disagg_link_close(struct disagg_link *link);
 void disagg_link_free(struct disagg_link *link);

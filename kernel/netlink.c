@@ -212,15 +212,9 @@ static u32 disagg_device_msg_size(const struct disagg_device *dev)
 	return DISAGG_MSG_DEVICE + dev->link->nr_lanes * DISAGG_MSG_LANE;
 }
 
-/*
- * Events are made while a link goes down, and with the registry locked: memory for
- * them must not wait for a disk, which may be the one that has just been lost.
- */
-#define DISAGG_GFP_EVENT	(GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN)
-
 static void disagg_multicast(struct sk_buff *skb)
 {
-	genlmsg_multicast(&disagg_nl_family, skb, 0, DISAGG_NLGRP_EVENTS, DISAGG_GFP_EVENT);
+	genlmsg_multicast(&disagg_nl_family, skb, 0, DISAGG_NLGRP_EVENTS, DISAGG_GFP_LOCKED);
 }
 
 /* Listeners are told that they have missed something. */
@@ -252,7 +246,7 @@ void disagg_netlink_notify_device(struct disagg_device *dev, u8 cmd)
 
 	if (!disagg_has_listeners())
 		return;
-	skb = genlmsg_new(disagg_device_msg_size(dev), DISAGG_GFP_EVENT);
+	skb = genlmsg_new(disagg_device_msg_size(dev), DISAGG_GFP_LOCKED);
 	if (!skb) {
 		disagg_missed();
 		return;
@@ -271,7 +265,7 @@ void disagg_netlink_notify_node(struct disagg_node *node, u8 cmd)
 
 	if (!disagg_has_listeners())
 		return;
-	skb = genlmsg_new(NLMSG_DEFAULT_SIZE, DISAGG_GFP_EVENT);
+	skb = genlmsg_new(NLMSG_DEFAULT_SIZE, DISAGG_GFP_LOCKED);
 	if (!skb) {
 		disagg_missed();
 		return;
@@ -454,25 +448,47 @@ static struct disagg_device *disagg_lookup_device(struct genl_info *info, int *e
 	return NULL;
 }
 
-int disagg_nl_device_get_doit(struct sk_buff *skb, struct genl_info *info)
+/* Return: the device that the message names, with a reference, or an error. */
+static struct disagg_device *disagg_find_device(struct genl_info *info)
 {
-	struct sk_buff *reply = NULL;
 	struct disagg_device *dev;
 	int err = 0;
 
 	if (mutex_lock_killable(&disagg_registry_lock))
-		return -EINTR;
+		return ERR_PTR(-EINTR);
 	dev = disagg_lookup_device(info, &err);
-	if (!dev)
-		goto out;
+	if (dev)
+		disagg_device_get(dev);
+	mutex_unlock(&disagg_registry_lock);
+	return dev ?: ERR_PTR(err);
+}
+
+int disagg_nl_device_get_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct disagg_device *dev;
+	struct sk_buff *reply;
+	int err;
+
+	dev = disagg_find_device(info);
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
 	err = -ENOMEM;
-	reply = genlmsg_new(disagg_device_msg_size(dev), GFP_NOIO);
+	reply = genlmsg_new(disagg_device_msg_size(dev), GFP_KERNEL);
 	if (!reply)
 		goto out;
-	err = disagg_put_device(reply, dev, info->snd_portid, info->snd_seq, 0,
-				DISAGG_CMD_DEVICE_GET);
-out:
+	err = mutex_lock_killable(&disagg_registry_lock);
+	if (err)
+		goto out;
+	/* It was there a moment ago. */
+	if (dev->node)
+		err = disagg_put_device(reply, dev, info->snd_portid, info->snd_seq, 0,
+					DISAGG_CMD_DEVICE_GET);
+	else
+		err = disagg_refuse(info, -ENOENT, DISAGG_A_DEVICE_NAME,
+				    "name: the node has no device of this name");
 	mutex_unlock(&disagg_registry_lock);
+out:
+	disagg_device_put(dev);
 	if (err) {
 		nlmsg_free(reply);
 		return err;
@@ -778,21 +794,6 @@ err_free:
 	return err;
 }
 
-/* Return: the device that the message names, with a reference, or an error. */
-static struct disagg_device *disagg_find_device(struct genl_info *info)
-{
-	struct disagg_device *dev;
-	int err = 0;
-
-	if (mutex_lock_killable(&disagg_registry_lock))
-		return ERR_PTR(-EINTR);
-	dev = disagg_lookup_device(info, &err);
-	if (dev)
-		disagg_device_get(dev);
-	mutex_unlock(&disagg_registry_lock);
-	return dev ?: ERR_PTR(err);
-}
-
 /* The device's timers and lanes, as far as the message has them. admin_lock held. */
 static int disagg_set_link(struct genl_info *info, struct disagg_device *dev, u32 io_timeout)
 {
@@ -815,6 +816,20 @@ static int disagg_set_link(struct genl_info *info, struct disagg_device *dev, u3
 	if (!info->attrs[DISAGG_A_DEVICE_LANE])
 		disagg_netlink_notify_device(dev, DISAGG_CMD_DEVICE_CHANGE_NTF);
 	return err;
+}
+
+/*
+ * Who has sockets to hand over must not wait: what holds the lock may wait for I/O, of
+ * this device or of another one whose lanes the same caller will restore next.
+ */
+static int disagg_lock_for_link(struct genl_info *info, struct disagg_device *dev)
+{
+	if (!info->attrs[DISAGG_A_DEVICE_LANE])
+		return mutex_lock_killable(&dev->admin_lock);
+	if (!mutex_trylock(&dev->admin_lock))
+		return disagg_refuse(info, -EBUSY, DISAGG_A_DEVICE_LANE,
+				     "lane: the device is just being changed; try again");
+	return 0;
 }
 
 int disagg_nl_device_set_doit(struct sk_buff *skb, struct genl_info *info)
@@ -844,12 +859,11 @@ int disagg_nl_device_set_doit(struct sk_buff *skb, struct genl_info *info)
 		if (err)
 			disagg_refuse(info, err, DISAGG_A_DEVICE_SIZE, why);
 	}
+	if (!err && link)
+		err = disagg_lock_for_link(info, dev);
 	if (!err && link) {
-		err = mutex_lock_killable(&dev->admin_lock);
-		if (!err) {
-			err = disagg_set_link(info, dev, io_timeout);
-			mutex_unlock(&dev->admin_lock);
-		}
+		err = disagg_set_link(info, dev, io_timeout);
+		mutex_unlock(&dev->admin_lock);
 	}
 	disagg_device_put(dev);
 	return err;

@@ -51,14 +51,14 @@ struct disagg_node *disagg_node_new(const char *name)
 
 	if (disagg_node_find(name))
 		return ERR_PTR(-EEXIST);
-	node = kzalloc_obj(*node, GFP_NOIO);
+	node = kzalloc_obj(*node, DISAGG_GFP_LOCKED);
 	if (!node)
 		return ERR_PTR(-ENOMEM);
 	strscpy(node->name, name, sizeof(node->name));
 	INIT_LIST_HEAD(&node->devices);
 	node->created = ktime_get_real_ns();
 	err = xa_alloc_cyclic(&disagg_nodes, &node->id, node, xa_limit_31b,
-			      &disagg_node_next_id, GFP_NOIO);
+			      &disagg_node_next_id, DISAGG_GFP_LOCKED);
 	if (err < 0) {
 		kfree(node);
 		return ERR_PTR(err);

@@ -28,9 +28,15 @@ struct disagg_node {
 };
 
 /*
+ * For memory that is taken with the registry locked, or while a link goes down: it is
+ * not waited for, since what would free it may be I/O of the disk that was just lost.
+ */
+#define DISAGG_GFP_LOCKED	(GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN)
+
+/*
  * Guards which nodes and devices exist and which belong together. Held for
  * moments only: never while a device is attached, detached or waited for, nor
- * while memory is waited for that only a disk's I/O could free (GFP_NOIO).
+ * while memory is waited for (DISAGG_GFP_LOCKED).
  */
 extern struct mutex disagg_registry_lock;
 extern struct xarray disagg_nodes;	/* by id */

@@ -501,6 +501,7 @@ static void disagg_lane_end_queued(struct disagg_lane *lane)
 
 	while ((io = disagg_lane_next(lane))) {
 		lane->tx_list = io->node.next;
+		lane->owed -= io->waited;
 		lane->link->ops->done(io, -ENOLINK, NULL);
 	}
 }
@@ -575,14 +576,28 @@ void disagg_lane_kick(struct disagg_lane *lane)
 void disagg_lane_send(struct disagg_lane *lane, struct disagg_io *io, bool last)
 {
 	io->sent = 0;
+	io->waited = false;
 	llist_add(&io->node, &lane->tx_new);
 	if (last)
 		disagg_lane_kick(lane);
 }
 
+/* Does a request change what is read later? */
+static bool disagg_io_writes(const struct disagg_io *io)
+{
+	switch (io->frame.op) {
+	case DISAGG_WIRE_OP_WRITE:
+	case DISAGG_WIRE_OP_DISCARD:
+	case DISAGG_WIRE_OP_WRITE_ZEROES:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /**
  * disagg_lane_park - queue again what was sent and not answered
- * @lane: a lane that is silenced
+ * @lane: a lane that is silenced; the link's swap_lock is held
  *
  * What the target did of it, if anything, has ended before it welcomes this lane
  * again, so that a request that is sent twice has the effect of one.
@@ -603,12 +618,17 @@ void disagg_lane_park(struct disagg_lane *lane)
 			continue;
 		lane->slots[tag].io = NULL;
 		io->sent = 0;
+		lane->sent_writes |= disagg_io_writes(io);
 		n++;
 		/* It was being sent, and is still the first in the list. */
 		if (io == first)
 			continue;
 		io->node.next = lane->tx_list;
 		lane->tx_list = &io->node;
+	}
+	llist_for_each_entry(io, lane->tx_list, node) {
+		lane->owed += !io->waited;
+		io->waited = true;
 	}
 	lane->rx_io = NULL;
 	lane->rx_have = 0;

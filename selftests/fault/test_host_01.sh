@@ -13,7 +13,7 @@ set -u
 # shellcheck source=selftests/block/fio.sh
 . "$(dirname "$0")/../block/fio.sh"
 
-ktap_plan 10
+ktap_plan 13
 need_module
 start_target t1 "{id: dram, class: memory, size: 256MiB}"
 
@@ -43,6 +43,28 @@ echo 1 >$CPU
 check "no task is stuck" none_stuck
 # shellcheck disable=SC2086
 kill -CONT $stopped
+"$DISAGGCTL" node delete n --force >/dev/null
+
+#
+# And while they wait for as long as it takes.
+#
+"$DISAGGCTL" node create n --memory 32MiB --lanes 2 --io-timeout 1s --dead-after never \
+	>/dev/null || die "no node"
+disk=$(disk_of n mem0)
+stopped="$(target_workers t1) $(target_pid t1)"
+# shellcheck disable=SC2086 # several
+kill -STOP $stopped
+for cpu in 0 1; do
+	taskset -c $cpu dd if="$disk" of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null &
+done
+check "a device is lost" wait_for 10 in_state n/mem0 lost
+check "a processor goes offline while requests wait for a lost lane" \
+	timeout -s KILL 15 bash -c "echo 0 >$CPU"
+check "and the device goes, by force" "$DISAGGCTL" node delete n --force
+echo 1 >$CPU
+# shellcheck disable=SC2086
+kill -CONT $stopped
+# The lease, too, now that its target can hear it.
 "$DISAGGCTL" node delete n --force >/dev/null
 
 #

@@ -410,6 +410,93 @@ static void fail_fast(void)
 	free(j.buf);
 }
 
+/* Held back: neither done nor answered, as by a target that is stuck. */
+static struct server *volatile holder;
+
+static bool hold(struct server *s, struct disagg_wire_frame *f)
+{
+	if (!misbehave)
+		return answer_well(s, f);
+	holder = s;
+	return true;
+}
+
+/*
+ * A request was sent and has failed, since its lane was lost for too long. If it was a
+ * write the target may do it at any time until it has welcomed that lane again.
+ */
+static void in_doubt(bool write)
+{
+	const char *what = write ? "a WRITE" : "a READ";
+	struct server s[2] = { { .odd = hold, .store = store }, { .odd = hold, .store = store } };
+	struct job j[2] = { { .cpu = 0 }, { .cpu = 1 } };
+	unsigned int lane;
+	int fd, err;
+
+	misbehave = false;
+	holder = NULL;
+	fd = make(s, 2, 30000);
+	device_set(&nl, "n", "d", DISAGG_A_DEVICE_FAIL_FAST, 300);
+	misbehave = true;
+	job_start(&j[0], fd, write, 0);
+	for (int i = 0; i < 200 && !holder; i++)
+		poll(NULL, 0, 20);
+	if (!holder)
+		bail("no request");
+	lane = holder - s;
+	misbehave = false;
+	serve_end(&s[lane]);
+	result(job_end(&j[0], 5000) == ENOLINK, "%s that was sent fails with its lane", what);
+	job_start(&j[1], fd, true, 0);
+	err = job_end(&j[1], 5000);
+	result(err == (write ? ENOLINK : 0), "%s: the other lane %s", what,
+	       write ? "lets no later write past it" : "goes on");
+	job_start(&j[1], fd, false, LEN);
+	result(!job_end(&j[1], 5000), "%s: reads go on", what);
+	device_set(&nl, "n", "d", DISAGG_A_DEVICE_FAIL_FAST, DISAGG_NEVER);
+	job_start(&j[1], fd, true, 0);
+	result(job_end(&j[1], 5000) == (write ? ENOLINK : 0), "%s: whatever the timer is now",
+	       what);
+	result(!renew(&s[lane], lane), "%s: the lane comes back", what);
+	for (int i = 0; i < 2; i++) {
+		job_start(&j[i], fd, true, i * LEN);
+		result(!job_end(&j[i], 5000), "%s: and writes go on", what);
+	}
+	unmake(fd, s, 2, what);
+	for (int i = 0; i < 2; i++)
+		free(j[i].buf);
+}
+
+/* A connection comes each time, and nothing is ever answered: the time runs on. */
+static void flapping(void)
+{
+	struct server s = { .odd = hold, .store = store };
+	struct job j = { .cpu = -1 };
+	uint64_t start;
+	int fd, n = 0;
+
+	misbehave = false;
+	fd = make(&s, 1, 30000);
+	device_set(&nl, "n", "d", DISAGG_A_DEVICE_FAIL_FAST, 1500);
+	misbehave = true;
+	start = now_ms();
+	job_start(&j, fd, true, 0);
+	for (; n < 50 && !j.done; n++) {
+		poll(NULL, 0, 100);
+		serve_end(&s);
+		if (!in_state(LOST) || renew(&s, 0))
+			break;
+	}
+	note("%d connections in %u ms", n, (unsigned int)(now_ms() - start));
+	result(n > 2 && job_end(&j, 0) == ENOLINK && now_ms() - start >= 1500,
+	       "connections that answer nothing do not stop the clock");
+	misbehave = false;
+	job_start(&j, fd, true, 0);
+	result(!job_end(&j, 5000), "one that answers does");
+	unmake(fd, &s, 1, "connections without an answer");
+	free(j.buf);
+}
+
 static void dead_after(void)
 {
 	struct server s = { .store = store };
@@ -491,6 +578,9 @@ int main(void)
 	hand_over_unkept();
 	one_of_two();
 	fail_fast();
+	in_doubt(true);
+	in_doubt(false);
+	flapping();
 	dead_after();
 	delete_while_lost();
 	result(!node_del(&nl, "n", false) && module_free(), "nothing is left");
