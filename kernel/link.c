@@ -202,6 +202,12 @@ struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *o
 	return link;
 }
 
+/* A link-local address means nothing without the interface. */
+static bool disagg_has_scope(const struct sockaddr_storage *addr)
+{
+	return addr->ss_family == AF_INET6 && ((struct sockaddr_in6 *)addr)->sin6_scope_id;
+}
+
 /* A lane without a socket gets one. */
 static void disagg_lane_adopt(struct disagg_lane *lane, struct socket *sock)
 {
@@ -209,7 +215,8 @@ static void disagg_lane_adopt(struct disagg_lane *lane, struct socket *sock)
 
 	kernel_getpeername(sock, (struct sockaddr *)&addr);
 	spin_lock_bh(&lane->link->fail_lock);
-	snprintf(lane->peer, sizeof(lane->peer), "%pISpc", &addr);
+	snprintf(lane->peer, sizeof(lane->peer),
+		 disagg_has_scope(&addr) ? "%pISpsc" : "%pISpc", &addr);
 	lane->restored_at = get_jiffies_64();
 	spin_unlock_bh(&lane->link->fail_lock);
 	lane->sock = sock;

@@ -794,6 +794,21 @@ err_free:
 	return err;
 }
 
+/* Who says which lease he means doesn't mean another device of the same name. */
+static int disagg_check_lease(struct genl_info *info, const struct disagg_device *dev)
+{
+	struct nlattr *generation = info->attrs[DISAGG_A_DEVICE_GENERATION];
+	struct nlattr *lease = info->attrs[DISAGG_A_DEVICE_LEASE];
+
+	if (lease && memcmp(nla_data(lease), dev->params.lease, DISAGG_LEASE_LEN))
+		return disagg_refuse(info, -ENOENT, DISAGG_A_DEVICE_LEASE,
+				     "lease: the device of this name has another one");
+	if (generation && nla_get_u64(generation) != dev->params.generation)
+		return disagg_refuse(info, -ENOENT, DISAGG_A_DEVICE_GENERATION,
+				     "generation: the device's lease has another one");
+	return 0;
+}
+
 /* The device's timers and lanes, as far as the message has them. admin_lock held. */
 static int disagg_set_link(struct genl_info *info, struct disagg_device *dev, u32 io_timeout)
 {
@@ -849,12 +864,11 @@ int disagg_nl_device_set_doit(struct sk_buff *skb, struct genl_info *info)
 	dev = disagg_find_device(info);
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
-	if (!size && !link) {
-		disagg_device_put(dev);
-		return disagg_refuse_missing(info, DISAGG_A_DEVICE_SIZE,
-					     "size, a timer or a lane is missing");
-	}
-	if (size) {
+	err = disagg_check_lease(info, dev);
+	if (!err && !size && !link)
+		err = disagg_refuse_missing(info, DISAGG_A_DEVICE_SIZE,
+					    "size, a timer or a lane is missing");
+	if (!err && size) {
 		err = disagg_device_resize(dev, nla_get_u64(size), &why);
 		if (err)
 			disagg_refuse(info, err, DISAGG_A_DEVICE_SIZE, why);

@@ -78,6 +78,8 @@ static const struct nla_policy disagg_device_set_nl_policy[DISAGG_A_DEVICE_DEAD_
 	[DISAGG_A_DEVICE_NODE] = { .type = NLA_NUL_STRING, .len = DISAGG_NAME_MAX, },
 	[DISAGG_A_DEVICE_NAME] = { .type = NLA_NUL_STRING, .len = DISAGG_NAME_MAX, },
 	[DISAGG_A_DEVICE_SIZE] = { .type = NLA_U64, },
+	[DISAGG_A_DEVICE_LEASE] = NLA_POLICY_EXACT_LEN(DISAGG_LEASE_LEN),
+	[DISAGG_A_DEVICE_GENERATION] = { .type = NLA_U64, },
 	[DISAGG_A_DEVICE_IO_TIMEOUT] = { .type = NLA_U32, },
 	[DISAGG_A_DEVICE_LANE] = NLA_POLICY_NESTED(disagg_lane_nl_policy),
 	[DISAGG_A_DEVICE_FAIL_FAST] = { .type = NLA_U32, },

@@ -173,6 +173,13 @@ class Suite:
                          node + name + u64(D["SIZE"], size), errno.EINVAL, "size")
         self.refused("a timeout out of range", CMD["DEVICE_SET"],
                      node + name + u32(D["IO_TIMEOUT"], 5), errno.EINVAL, "io-timeout")
+        timer = node + name + u32(D["IO_TIMEOUT"], 20000)
+        nl.call(CMD["DEVICE_SET"], timer + attr(D["LEASE"], b"\1" * 16) +
+                u64(D["GENERATION"], 1))
+        self.refused("a change meant for another lease", CMD["DEVICE_SET"],
+                     timer + attr(D["LEASE"], bytes(16)), errno.ENOENT, "lease")
+        self.refused("a change meant for another generation", CMD["DEVICE_SET"],
+                     timer + u64(D["GENERATION"], 2), errno.ENOENT, "generation")
         disk = "/dev/" + next(n for n in os.listdir("/sys/block") if n.startswith("disagg"))
         subprocess.run(["udevadm", "settle"], check=False)
         held = os.open(disk, os.O_RDONLY)

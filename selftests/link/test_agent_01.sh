@@ -21,7 +21,7 @@ RESTORE_MS=${RESTORE_MS:-5000}
 # The first bytes of a request, as the network has them.
 REQUEST=0x44475251
 
-ktap_plan 23
+ktap_plan 30
 need_module
 start_target t1 "{id: dram, class: memory, size: 256MiB}" \
 	"{id: disk, class: storage, path: $WORK/disk, size: 256MiB, direct: no}" \
@@ -199,6 +199,20 @@ printf 'kept' | dd of="$DISK" bs=4k conv=sync oflag=direct status=none
 dd if="$DISK" of="$WORK/read" bs=4k count=1 iflag=direct status=none
 stop_target t1 KILL
 check "the target's death is noticed" wait_for 10 in_state n1/disk0 lost
+#
+# Whatever else answers there says nothing about the device.
+#
+python3 - "$PORT" <<-END
+	import socket, sys
+	listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+	listener.settimeout(20)
+	for _ in range(4):
+	    peer = listener.accept()[0]
+	    peer.sendall(b"HTTP/1.1 400 Bad Request\r\n".ljust(64, b"."))
+	    peer.recv(128)
+END
+check_eq "another program at its port is not a target: the wait goes on" \
+	"$? $(state_of n1/disk0)" "0 lost"
 { dd if="$DISK" of="$WORK/waits" bs=4k count=1 iflag=direct status=none
 	date +%s%3N >"$WORK/restored"; } &
 READER=$!
@@ -238,6 +252,48 @@ check "another host's storage is not taken for the same: the device is dead" \
 	wait_for 10 in_state n1/disk0 dead
 check "the agent says why" grep -q "n1/disk0: .*not flushed" "$WORK/agent.log"
 "$DISAGGCTL" node delete n1 --force >/dev/null
+
+#
+# More events than there is room for: what was missed is found out.
+#
+"$DISAGGCTL" node create n2 --memory 16MiB --lanes 2 >/dev/null || die "no node"
+kill -STOP "$(<"$WORK/agent.pid")"
+start=$(date +%s%3N)
+"$SUITE_DIR/flood_events.py" n2 mem0 16000
+ktap_note "16000 events in $(($(date +%s%3N) - start)) ms"
+reset_all
+check "with the agent stopped the device is lost" wait_for 10 in_state n2/mem0 lost
+kill -CONT "$(<"$WORK/agent.pid")"
+check "the agent has missed events" wait_for 10 grep -q "events were lost" "$WORK/agent.log"
+check "and restores the device" wait_for 10 in_state n2/mem0 live
+
+#
+# The sockets that it has handed over are not its business any more.
+#
+agent_ticks()
+{
+	awk '{ print $14 + $15 }' "/proc/$(<"$WORK/agent.pid")/stat"
+}
+
+exec 9<"$(disk_of n2 mem0)"
+"$DISAGGCTL" node delete n2 --force >/dev/null
+ticks=$(agent_ticks)
+sleep 2
+ticks=$(($(agent_ticks) - ticks))
+exec 9<&-
+ktap_note "$ticks ticks in 2 s"
+check "a link's end leaves it idle" test $ticks -lt 50
+
+#
+# The module goes and comes.
+#
+wait_for 10 module_free
+check "the module can go" rmmod disagg
+"$DISAGGCTL" node create n3 --memory 16MiB --lanes 2 >/dev/null || die "no node"
+reset_all
+sleep 0.2
+check "and is watched again when it is back" wait_for 10 in_state n3/mem0 live
+"$DISAGGCTL" node delete n3 >/dev/null
 stop_agent
 check "nothing is left" nothing_left t1
 tail -n 5 "$WORK/agent.log" | while read -r line; do ktap_note "$line"; done

@@ -31,6 +31,8 @@ enum lane_state {
  * @deadline: monotonic ns; what is awaited must have come by then
  * @lost_at: monotonic ns; when it was heard of
  * @restored_at: monotonic ns; when it was last handed over
+ * @started_at: monotonic ns; when it began to connect
+ * @epoch: of the target that greeted it
  * @have: bytes of @greeting or @welcome that are here
  */
 struct lane {
@@ -44,6 +46,8 @@ struct lane {
 	uint64_t deadline;
 	uint64_t lost_at;
 	uint64_t restored_at;
+	uint64_t started_at;
+	uint64_t epoch;
 	size_t have;
 	struct disagg_wire_hello hello;
 	union {
@@ -105,10 +109,11 @@ __attribute__((format(printf, 2, 3)))
 void say(int level, const char *fmt, ...);
 
 /* device.c */
-void device_heard(const struct news *news);
+/* Return: whether all is well; if not the module should be asked again some time. */
+bool device_heard(const struct news *news);
 void device_gone(uint32_t id);
 void devices_forget(void);
-/* Those that were not heard of since devices_mark() are gone. */
+/* Those that were not heard of between devices_mark() and devices_sweep() are gone. */
 void devices_mark(void);
 void devices_sweep(void);
 unsigned int devices_count(void);
@@ -126,7 +131,8 @@ int module_open(void);
 /* Its events are read, which calls device.c. */
 void module_ready(void);
 int module_fd(void);
-bool module_there(void);
+/* Do what is due; return the next deadline. */
+uint64_t module_check(uint64_t now);
 int module_hand_over(const struct lane *lane, int fd);
 int module_give_up(const struct device *device);
 

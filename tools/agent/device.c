@@ -29,7 +29,7 @@ static void forget(struct device *dev)
 	dev->used = false;
 }
 
-/* The address of "1.2.3.4:7420" or "[fe80::1%2]:7420". */
+/* The address of "1.2.3.4:7420", "[2001:db8::1]:7420" or "[fe80::1]:7420%2". */
 static bool parse_peer(const char *peer, struct device *dev)
 {
 	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&dev->address;
@@ -41,16 +41,13 @@ static bool parse_peer(const char *peer, struct device *dev)
 	memset(&dev->address, 0, sizeof(dev->address));
 	if (!colon || colon == peer || (size_t)(colon - peer) >= sizeof(host))
 		return false;
-	port = strtoul(colon + 1, NULL, 10);
+	port = strtoul(colon + 1, &scope, 10);
 	if (!port || port > 65535)
 		return false;
 	if (*peer == '[') {
 		snprintf(host, sizeof(host), "%.*s", (int)(colon - peer - 2), peer + 1);
-		scope = strchr(host, '%');
-		if (scope) {
-			*scope = 0;
+		if (*scope == '%')
 			in6->sin6_scope_id = (uint32_t)strtoul(scope + 1, NULL, 10);
-		}
 		in6->sin6_family = AF_INET6;
 		in6->sin6_port = htons((uint16_t)port);
 		dev->address_len = sizeof(*in6);
@@ -139,7 +136,17 @@ static bool is_same(const struct device *dev, const struct news *news)
 	       dev->generation == news->generation;
 }
 
-void device_heard(const struct news *news)
+/*
+ * A lane's generation is live first and then lost: what says otherwise is older than
+ * what was heard, or done, before.
+ */
+static bool is_old(const struct lane *lane, uint32_t generation, bool lost)
+{
+	return generation < lane->generation ||
+	       (generation == lane->generation && lane->lost && !lost);
+}
+
+bool device_heard(const struct news *news)
 {
 	struct device *dev = find(news->id);
 
@@ -152,12 +159,12 @@ void device_heard(const struct news *news)
 				  news->state != DISAGG_DEVICE_STATE_LOST)) {
 		if (dev)
 			forget(dev);
-		return;
+		return true;
 	}
 	if (!dev)
 		dev = adopt(news);
 	if (!dev)
-		return;
+		return false;
 	marked[dev - devices] = true;
 	dev->size = news->size;
 	dev->io_timeout = news->io_timeout;
@@ -165,8 +172,7 @@ void device_heard(const struct news *news)
 		struct lane *lane = &dev->lanes[news->lanes[i].index];
 		bool lost = news->lanes[i].state == DISAGG_LANE_STATE_LOST;
 
-		/* Older than what this program did itself. */
-		if (news->lanes[i].generation < lane->generation)
+		if (is_old(lane, news->lanes[i].generation, lost))
 			continue;
 		lane->generation = news->lanes[i].generation;
 		if (lost && lane->state == LANE_IDLE && !dev->given_up)
@@ -175,6 +181,7 @@ void device_heard(const struct news *news)
 			lane_stop(lane);
 		lane->lost = lost;
 	}
+	return true;
 }
 
 void device_gone(uint32_t id)

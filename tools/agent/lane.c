@@ -18,7 +18,9 @@
 #define MS			1000000ULL
 #define PAUSE_MIN_NS		(20 * MS)
 #define PAUSE_MAX_NS		(250 * MS)
-#define CONNECT_NS		(700 * MS)	/* at least; a multiple of the last one */
+#define CONNECT_NS		(700 * MS)	/* a SYN that is lost is not waited for */
+#define CONNECT_LONG_NS		(3000 * MS)	/* but may be far away, now and then */
+#define LONG_EVERY		16		/* tries */
 #define HANDSHAKE_NS		(5000 * MS)
 #define LIVED_NS		(1000 * MS)
 #define SAY_EVERY		64		/* tries */
@@ -43,8 +45,11 @@ static void pause_lane(struct lane *lane)
 
 static void hang_up(struct lane *lane)
 {
-	if (lane->fd >= 0)
-		close(lane->fd);	/* leaves the epoll set by itself */
+	if (lane->fd >= 0) {
+		/* Closing doesn't take it out of the set while the module has it. */
+		epoll_ctl(epoll_fd, EPOLL_CTL_DEL, lane->fd, NULL);
+		close(lane->fd);
+	}
 	lane->fd = -1;
 }
 
@@ -68,12 +73,17 @@ static void failed(struct lane *lane, const char *why)
 static void give_up(struct lane *lane, const char *why)
 {
 	struct device *dev = lane->device;
+	int err = module_give_up(dev);
 
+	/* Otherwise it is not the device any more that was meant. */
+	if (err && err != -ENOENT) {
+		failed(lane, strerror(-err));
+		return;
+	}
 	say(LOG_ERR, "%s/%s: %s: given up", dev->node, dev->name, why);
 	dev->given_up = true;
 	for (uint32_t i = 0; i < dev->nr_lanes; i++)
 		lane_stop(&dev->lanes[i]);
-	module_give_up(dev);
 }
 
 static void await(struct lane *lane, enum lane_state state, uint32_t events, uint64_t ns)
@@ -86,6 +96,15 @@ static void await(struct lane *lane, enum lane_state state, uint32_t events, uin
 	if (epoll_ctl(epoll_fd, EPOLL_CTL_MOD, lane->fd, &ev) &&
 	    (errno != ENOENT || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, lane->fd, &ev)))
 		failed(lane, strerror(errno));
+}
+
+static uint64_t connect_ns(const struct lane *lane)
+{
+	const struct device *dev = lane->device;
+
+	if (lane->tries % LONG_EVERY == LONG_EVERY - 1)
+		return CONNECT_LONG_NS;
+	return 4 * dev->rtt > CONNECT_NS ? 4 * dev->rtt : CONNECT_NS;
 }
 
 static void start(struct lane *lane)
@@ -105,8 +124,8 @@ static void start(struct lane *lane)
 		failed(lane, strerror(errno));
 		return;
 	}
-	await(lane, LANE_CONNECT, EPOLLOUT,
-	      4 * dev->rtt > CONNECT_NS ? 4 * dev->rtt : CONNECT_NS);
+	lane->started_at = dsg_now_ns();
+	await(lane, LANE_CONNECT, EPOLLOUT, connect_ns(lane));
 }
 
 void lane_lost(struct lane *lane)
@@ -146,10 +165,12 @@ static void connected(struct lane *lane)
 		err = errno;
 	if (!err)
 		err = -dsg_lane_tune(lane->fd, lane->device->io_timeout);
-	if (err)
+	if (err) {
 		failed(lane, strerror(err));
-	else
-		await(lane, LANE_GREETING, EPOLLIN, HANDSHAKE_NS);
+		return;
+	}
+	lane->device->rtt = dsg_now_ns() - lane->started_at;
+	await(lane, LANE_GREETING, EPOLLIN, HANDSHAKE_NS);
 }
 
 static void greeted(struct lane *lane)
@@ -168,15 +189,8 @@ static void greeted(struct lane *lane)
 	};
 	struct dsg_error error;
 
-	/*
-	 * A cache that is gone must not be flushed as if it were there: whoever relies
-	 * on what he wrote has to be told.
-	 */
-	if (dev->features & DISAGG_WIRE_F_FLUSH && dev->epoch &&
-	    dsg_greeting_epoch(&lane->greeting) != dev->epoch) {
-		give_up(lane, "the target's host was started again, and what was not flushed may be lost");
-		return;
-	}
+	/* WELCOME will come over it. */
+	lane->epoch = dsg_greeting_epoch(&lane->greeting);
 	if (dsg_lane_hello(&terms, &lane->hello, &error) ||
 	    dsg_hello_answer(&lane->greeting, dev->token, &lane->hello, &error)) {
 		failed(lane, error.text);
@@ -216,6 +230,14 @@ static void welcomed(struct lane *lane)
 			give_up(lane, error.text);
 		else
 			failed(lane, error.text);
+		return;
+	}
+	/*
+	 * A cache that is gone must not be flushed as if it were there: whoever relies
+	 * on what he wrote has to be told.
+	 */
+	if (dev->features & DISAGG_WIRE_F_FLUSH && dev->epoch && lane->epoch != dev->epoch) {
+		give_up(lane, "the target's host was started again, and what was not flushed may be lost");
 		return;
 	}
 	if (!same_terms(lane)) {

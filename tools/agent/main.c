@@ -29,6 +29,7 @@
 
 #define STACK_BYTES	(256 << 10)	/* touched in advance */
 #define HEAP_BYTES	(2 << 20)
+#define EVENTS		(DEVICES_MAX * DISAGG_MAX_LANES + 2)	/* all that there can be */
 
 int epoll_fd = -1;
 static int signal_fd = -1;
@@ -102,21 +103,29 @@ static int open_all(void)
 	return err;
 }
 
+/* Do what is due; return the next deadline. */
+static uint64_t check_all(uint64_t now)
+{
+	uint64_t module = module_check(now), devices = devices_check(now);
+
+	return module < devices ? module : devices;
+}
+
 static int loop(void)
 {
-	static struct epoll_event ev[64];
+	static struct epoll_event ev[EVENTS];
 
 	/* What came before it was watched. */
 	module_ready();
-	for (;;) {
-		uint64_t now = dsg_now_ns(), next = devices_check(now);
+	for (uint64_t asked = dsg_now_ns();;) {
+		/* A deadline counts if what it is for was not there when it was asked for. */
+		uint64_t next = check_all(asked);
 		int n, ms = -1;
 
-		if (next != DSG_NO_DEADLINE) {
-			now = dsg_now_ns();
-			ms = next > now ? (int)((next - now) / 1000000 + 1) : 0;
-		}
-		n = epoll_wait(epoll_fd, ev, sizeof(ev) / sizeof(*ev), ms);
+		asked = dsg_now_ns();
+		if (next != DSG_NO_DEADLINE)
+			ms = next > asked ? (int)((next - asked) / 1000000 + 1) : 0;
+		n = epoll_wait(epoll_fd, ev, EVENTS, ms);
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		for (int i = 0; i < n; i++) {

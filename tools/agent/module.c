@@ -13,25 +13,33 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "wire.h"
 
 #define EVENT_ROOM	(8 << 20)	/* bytes of events that may wait */
 #define ANSWER_S	10		/* the module answers at once; the kernel may be busy */
+#define AGAIN_NS	100000000ULL	/* after the module could not be asked */
+#define AGAIN_LATE_NS	60000000000ULL	/* after a device could not be watched */
 
 static struct mnl_socket *events, *requests;
 static uint16_t family;
 static uint32_t group;
 static unsigned int sequence;
+static uint64_t look_at = DSG_NO_DEADLINE;
 static char buffer[64 << 10];
 static char message[1024];
-
-bool module_there(void)
-{
-	return family;
-}
 
 int module_fd(void)
 {
 	return mnl_socket_get_fd(events);
+}
+
+/* All will be looked at again, in @ns or before. */
+static void look_again(uint64_t ns)
+{
+	uint64_t deadline = dsg_deadline(ns);
+
+	if (deadline < look_at)
+		look_at = deadline;
 }
 
 /* ---- what comes in ---- */
@@ -104,8 +112,8 @@ static void on_device(const struct nlmsghdr *nlh)
 		if (mnl_attr_get_type(attr) == DISAGG_A_DEVICE_LANE &&
 		    news.nr_lanes < DISAGG_MAX_LANES)
 			parse_lane(attr, &news);
-	if (news.nr_lanes)
-		device_heard(&news);
+	if (news.nr_lanes && !device_heard(&news))
+		look_again(AGAIN_LATE_NS);
 }
 
 static int on_dumped(const struct nlmsghdr *nlh, void *data)
@@ -115,6 +123,13 @@ static int on_dumped(const struct nlmsghdr *nlh, void *data)
 	return MNL_CB_OK;
 }
 
+/* What is left of an answer; a dump goes on, and ends, only as it is read. */
+static void drain_answers(void)
+{
+	while (recv(mnl_socket_get_fd(requests), buffer, sizeof(buffer), MSG_DONTWAIT) > 0)
+		;
+}
+
 /* Send what is in message; answers go to @cb. Return: 0 or -errno. */
 static int request(const struct nlmsghdr *nlh, mnl_cb_t cb, void *data)
 {
@@ -122,6 +137,7 @@ static int request(const struct nlmsghdr *nlh, mnl_cb_t cb, void *data)
 	ssize_t n;
 	int more;
 
+	drain_answers();
 	if (mnl_socket_sendto(requests, nlh, nlh->nlmsg_len) < 0)
 		return -errno;
 	do {
@@ -130,9 +146,6 @@ static int request(const struct nlmsghdr *nlh, mnl_cb_t cb, void *data)
 			return -errno;
 		errno = 0;
 		more = mnl_cb_run(buffer, (size_t)n, nlh->nlmsg_seq, port, cb, data);
-		/* What is left of an answer that was given up. */
-		if (more < 0 && (errno == ESRCH || errno == EPROTO))
-			more = MNL_CB_OK;
 	} while (more > MNL_CB_STOP);
 	return more < 0 ? -errno : 0;
 }
@@ -152,17 +165,16 @@ static struct nlmsghdr *begin(uint16_t type, uint8_t cmd, uint16_t flags)
 }
 
 /* All devices as they are; those that are not there are forgotten. */
-static void look_at_all(void)
+static int look_at_devices(void)
 {
 	struct nlmsghdr *nlh = begin(family, DISAGG_CMD_DEVICE_GET, NLM_F_DUMP);
 	int err;
 
 	devices_mark();
 	err = request(nlh, on_dumped, NULL);
-	if (err)
-		say(LOG_ERR, "asking the module for its devices: %s", strerror(-err));
-	else
+	if (!err)
 		devices_sweep();
+	return err;
 }
 
 /* ---- the family, which comes and goes with the module ---- */
@@ -193,14 +205,56 @@ static int on_family(const struct nlmsghdr *nlh, void *data)
 	return MNL_CB_OK;
 }
 
-static void join(void)
+static void module_gone(void)
 {
-	if (mnl_socket_setsockopt(events, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0) {
-		say(LOG_ERR, "joining the module's events: %s", strerror(errno));
-		return;
+	family = 0;
+	devices_forget();
+}
+
+/* Find the family as it is now; another number than before is another module. */
+static int find_family(void)
+{
+	uint16_t before = family;
+	struct nlmsghdr *nlh;
+	int err = -ENOENT;
+
+	family = 0;
+	/* Asking for a family would have the kernel load the module for it. */
+	if (!access("/sys/module/disagg", F_OK)) {
+		nlh = begin(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, NLM_F_ACK);
+		mnl_attr_put_strz(nlh, CTRL_ATTR_FAMILY_NAME, DISAGG_FAMILY_NAME);
+		err = request(nlh, on_family, NULL);
 	}
-	look_at_all();
-	say(LOG_INFO, "watching %u devices", devices_count());
+	if (err && err != -ENOENT) {
+		family = before;
+		return err;
+	}
+	if (before && before != family)
+		devices_forget();
+	return 0;
+}
+
+/* Whatever events said or did not say: this is how things are. */
+static void look_at_all(void)
+{
+	uint16_t before = family;
+	int err = find_family();
+
+	look_at = DSG_NO_DEADLINE;
+	if (!err && !family)
+		return;
+	/* Joined already is well. */
+	if (!err && mnl_socket_setsockopt(events, NETLINK_ADD_MEMBERSHIP, &group,
+					  sizeof(group)) < 0)
+		err = -errno;
+	if (!err)
+		err = look_at_devices();
+	if (!err && before != family)
+		say(LOG_INFO, "watching %u devices", devices_count());
+	if (!err)
+		return;
+	say(LOG_WARNING, "asking the module for its devices: %s; trying on", strerror(-err));
+	look_again(AGAIN_NS);
 }
 
 static void on_controller(const struct nlmsghdr *nlh)
@@ -211,14 +265,10 @@ static void on_controller(const struct nlmsghdr *nlh)
 	mnl_attr_parse(nlh, sizeof(*genl), to_table, tb);
 	if (strcmp(str_of(tb[CTRL_ATTR_FAMILY_NAME]), DISAGG_FAMILY_NAME))
 		return;
-	if (genl->cmd == CTRL_CMD_NEWFAMILY && !family) {
-		on_family(nlh, NULL);
-		if (family)
-			join();
-	} else if (genl->cmd == CTRL_CMD_DELFAMILY && family) {
-		family = 0;
-		devices_forget();
-	}
+	if (genl->cmd == CTRL_CMD_NEWFAMILY)
+		look_again(0);
+	else if (genl->cmd == CTRL_CMD_DELFAMILY)
+		module_gone();
 }
 
 static int on_event(const struct nlmsghdr *nlh, void *data)
@@ -254,16 +304,23 @@ void module_ready(void)
 	for (;;) {
 		ssize_t n = recv(module_fd(), incoming, sizeof(incoming), MSG_DONTWAIT);
 
+		/* More may be missing until the queue is empty; then it is looked at all. */
 		if (n < 0 && errno == ENOBUFS) {
 			say(LOG_WARNING, "events were lost: looking at everything");
-			if (family)
-				look_at_all();
+			look_again(0);
 			continue;
 		}
 		if (n <= 0)
 			return;
 		mnl_cb_run(incoming, (size_t)n, 0, 0, on_event, NULL);
 	}
+}
+
+uint64_t module_check(uint64_t now)
+{
+	if (look_at <= now)
+		look_at_all();
+	return look_at;
 }
 
 /* ---- what goes out ---- */
@@ -274,6 +331,8 @@ static struct nlmsghdr *begin_set(const struct device *device)
 
 	mnl_attr_put_strz(nlh, DISAGG_A_DEVICE_NODE, device->node);
 	mnl_attr_put_strz(nlh, DISAGG_A_DEVICE_NAME, device->name);
+	mnl_attr_put(nlh, DISAGG_A_DEVICE_LEASE, sizeof(device->lease), device->lease);
+	mnl_attr_put_u64(nlh, DISAGG_A_DEVICE_GENERATION, device->generation);
 	return nlh;
 }
 
@@ -314,9 +373,8 @@ static struct mnl_socket *open_socket(unsigned int groups)
 int module_open(void)
 {
 	struct timeval patience = { .tv_sec = ANSWER_S };
-	struct nlmsghdr *nlh;
 	uint32_t notify = GENL_ID_CTRL;	/* the group's number, by definition */
-	int room = EVENT_ROOM, err;
+	int room = EVENT_ROOM;
 
 	events = open_socket(0);
 	requests = open_socket(0);
@@ -327,15 +385,6 @@ int module_open(void)
 		       sizeof(patience)) ||
 	    mnl_socket_setsockopt(events, NETLINK_ADD_MEMBERSHIP, &notify, sizeof(notify)))
 		return -errno;
-	/* Asking for a family would have the kernel load the module for it. */
-	if (access("/sys/module/disagg", F_OK))
-		return 0;
-	nlh = begin(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, NLM_F_ACK);
-	mnl_attr_put_strz(nlh, CTRL_ATTR_FAMILY_NAME, DISAGG_FAMILY_NAME);
-	err = request(nlh, on_family, NULL);
-	if (err && err != -ENOENT)
-		return err;
-	if (family)
-		join();
+	look_at_all();
 	return 0;
 }
