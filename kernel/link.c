@@ -171,7 +171,6 @@ struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *o
 	link = kzalloc(struct_size(link, lanes, nr_lanes), GFP_KERNEL);
 	if (!link)
 		return NULL;
-	disagg_tcp_memalloc(true);
 	link->ops = ops;
 	link->owner = owner;
 	link->nr_lanes = nr_lanes;
@@ -506,7 +505,6 @@ void disagg_link_free(struct disagg_link *link)
 		disagg_tcp_release(&link->lanes[i]);
 		kvfree(link->lanes[i].slots);
 	}
-	disagg_tcp_memalloc(false);
 	kfree(link);
 }
 
@@ -744,10 +742,14 @@ void disagg_lane_receive(struct disagg_lane *lane,
 int disagg_link_init(void)
 {
 	disagg_wq = alloc_workqueue("disagg", WQ_MEM_RECLAIM | WQ_HIGHPRI | WQ_UNBOUND, 0);
-	return disagg_wq ? 0 : -ENOMEM;
+	if (!disagg_wq)
+		return -ENOMEM;
+	disagg_tcp_memalloc(true);
+	return 0;
 }
 
 void disagg_link_exit(void)
 {
+	disagg_tcp_memalloc(false);
 	destroy_workqueue(disagg_wq);
 }

@@ -17,8 +17,8 @@
  * - Memory may be short because of what is being sent: the socket may use the
  *   kernel's reserves (SOCK_MEMALLOC), and sending never reclaims.
  * - A processor that goes offline waits for the requests of its queue, with a lock
- *   held that changing a static key takes too. So no key is changed where requests
- *   may be waiting for it: see disagg_tcp_memalloc().
+ *   held that changing a static key takes too. So no key is changed while there may
+ *   be requests, but when the module comes and goes: see disagg_tcp_memalloc().
  * - Whoever else has the descriptor must not make something else of the socket: a
  *   listener, whose children inherit callbacks, or a TLS socket, which saves and
  *   restores them. disagg_tcp_ulp occupies the place that either needs.
@@ -43,9 +43,9 @@ static const struct tcp_ulp_ops disagg_tcp_ulp = {
 
 /**
  * disagg_tcp_memalloc - let sockets use the kernel's memory reserves, or no longer
- * @on: counted
+ * @on: when the module is loaded; false when it goes
  *
- * Process context, while nothing waits for a request.
+ * Changing the key patches the kernel's code: not for every device.
  */
 void disagg_tcp_memalloc(bool on)
 {
@@ -327,7 +327,7 @@ int disagg_tcp_start(struct disagg_lane *lane)
 	/* No way from an allocation back into a block device. */
 	sk->sk_allocation = GFP_NOIO;
 	disagg_compat_no_task_frag(sk);
-	/* As sk_set_memalloc(), whose static key the link holds for all its sockets. */
+	/* As sk_set_memalloc(), whose static key the module holds for all of them. */
 	sock_set_flag(sk, SOCK_MEMALLOC);
 	sk->sk_allocation |= __GFP_MEMALLOC;
 

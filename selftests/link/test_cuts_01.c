@@ -88,10 +88,19 @@ static void *lane_main(void *data)
 		serve_end(&lane->server);
 		lane->mood = WELL;
 		fd = serve(&lane->server);
-		lane->refused = lane_replace(&nl, "n", "d", lane->index, generation++, fd, &a);
+		/* The other lane may be just at it. */
+		for (int i = 0; i < 2000; i++) {
+			lane->refused = lane_replace(&nl, "n", "d", lane->index, generation, fd, &a);
+			if (lane->refused != EBUSY)
+				break;
+			poll(NULL, 0, 1);
+		}
+		generation++;
 		close(fd);
 		if (lane->refused) {
 			note("lane %u: %s: %s", lane->index, strerror(lane->refused), a.text);
+			/* Nobody should wait for it. */
+			device_set(&nl, "n", "d", DISAGG_A_DEVICE_DEAD_AFTER, 0);
 			break;
 		}
 	}
