@@ -153,4 +153,23 @@ def gone_client(folder):
                 eventually(lambda: not c.leases())
 
 
+@test
+def released_while_it_starts(folder):
+    """a lease whose worker is still making room is released at once."""
+    with Daemon(folder, "resources:\n"
+                        "- {id: mem, class: memory, size: 256MiB, prealloc: yes}\n") as d:
+        c, other = d.control(), d.control()
+        g = c.reserve(256 * MIB)
+        other.sock.sendall(other.frame(COMMIT, other.ref(COMMIT, g)))
+        eventually(d.workers)
+        worker, = d.workers()
+        os.kill(worker, signal.SIGSTOP)     # it takes its time
+        assert c.leases()[g.lease]["state"] == 1
+        start = time.monotonic()
+        c.release(g)
+        assert time.monotonic() - start < 3
+        assert gone(worker) and other.reply()[1] == E_STALE
+        c.commit(c.reserve(256 * MIB))
+
+
 main()

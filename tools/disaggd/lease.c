@@ -489,16 +489,22 @@ void lease_worker_ready(struct lease *l, uint16_t status)
 	lease_done(l, DISAGG_WIRE_OP_COMMIT, status);
 }
 
-/* Ended in the journal already: let go of it, now or when its worker is dead. */
+/*
+ * Ended in the journal already: let go of it, now or when its worker is dead. One that
+ * is still making room takes no orders until it is done, and serves nobody: it has
+ * nothing to finish.
+ */
 static void let_go(struct lease *l)
 {
+	uint64_t grace_ns = l->state == LEASE_STARTING ? 0 : STOP_GRACE_NS;
+
 	if (l->state == LEASE_STARTING)
 		lease_done(l, DISAGG_WIRE_OP_COMMIT, DISAGG_WIRE_E_STALE);
 	lease_done(l, DISAGG_WIRE_OP_RESIZE, DISAGG_WIRE_E_STALE);
 	l->state = LEASE_ENDING;
 	l->expires = 0;
 	if (l->worker)
-		worker_stop(l->worker, true, STOP_GRACE_NS);
+		worker_stop(l->worker, true, grace_ns);
 	else
 		free_lease(l);
 }

@@ -300,6 +300,11 @@ void worker_stop(struct worker *w, bool abrupt, uint64_t grace_ns)
 	struct worker_order order = { .type = WORKER_STOP, .abrupt = abrupt };
 	uint64_t kill_at = dsg_deadline(grace_ns);
 
+	if (!grace_ns) {
+		pidfd_send_signal(w->exit.fd, SIGKILL, NULL, 0);
+		w->kill_at = DSG_NO_DEADLINE;
+		return;
+	}
 	if (!w->kill_at || kill_at < w->kill_at)
 		w->kill_at = kill_at;
 	if (send_order(w, &order, -1))

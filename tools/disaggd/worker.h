@@ -135,7 +135,7 @@ void worker_sweep(bool (*wanted)(uint64_t generation));
 int worker_lane(struct worker *worker, const struct worker_order *order, int fd);
 int worker_resize(struct worker *worker, uint64_t size);
 int worker_publish(struct worker *worker, uint64_t size);
-/* Ask it to exit within @grace_ns, then SIGKILL. */
+/* Ask it to exit within @grace_ns, then SIGKILL; 0: at once. */
 void worker_stop(struct worker *worker, bool abrupt, uint64_t grace_ns);
 /* SIGKILL what has outlived its grace. */
 void worker_check(struct worker *worker, uint64_t now);
