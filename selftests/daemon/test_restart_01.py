@@ -130,4 +130,33 @@ def not_committed(folder):
         assert d.lane(g).read(0, MIB) == bytes(MIB)
 
 
+@test
+def makes_room(folder):
+    """a worker that is still making room is found, and ended, by the next daemon."""
+    with Daemon(folder, CONFIG.replace("64MiB", "256MiB, prealloc: yes") % "30s") as d:
+        c = d.control()
+        g = c.reserve(256 * MIB)
+        other = d.control()
+        other.sock.sendall(other.frame(COMMIT, other.ref(COMMIT, g)))
+        name = os.path.join(d.state, f"worker-{g.generation}")
+        while not os.path.exists(name):
+            pass
+        worker, = d.workers()
+        os.kill(worker, signal.SIGSTOP)
+        assert c.leases()[g.lease]["state"] == 1, "it can be found only when it is done"
+        d.kill()
+        d.restart()
+        eventually(lambda: gone(worker))
+        c = d.control()
+        c.commit(g)
+        next, = d.workers()
+        # Whoever comes after that one finds the right worker.
+        d.kill()
+        d.restart()
+        c = d.control()
+        assert not gone(next) and d.lane(g).read(0, MIB) == bytes(MIB)
+        c.release(g)
+        assert not [f for f in os.listdir(d.state) if f.startswith("worker-")]
+
+
 main()

@@ -10,7 +10,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -19,9 +18,7 @@
 #include "wire.h"
 
 static struct serve serve = { .fd = -1 };
-static int listener = -1, folder_fd = -1;
-static char socket_name[40];
-static ino_t socket_ino;
+static int listener = -1;
 
 /* False: the parent is not there any more. */
 static bool report(uint32_t type, uint16_t status, uint64_t size)
@@ -62,43 +59,37 @@ static ssize_t receive(void *buf, size_t len, int *fd)
 }
 
 /*
- * Be found by the next parent. A worker of the same lease whose parent died before
- * COMMIT was journalled may have the name still, and gives it up here: it serves
- * nobody, and ends when its time is over.
+ * Be found by the next parent. The name is a parent's to take away: it knows whether
+ * the worker that has it is the one that is meant.
  */
 static int listen_for_parent(void)
 {
-	struct stat st;
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int folder = open(serve.setup.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	char name[40];
 
-	snprintf(socket_name, sizeof(socket_name), WORKER_SOCKET,
+	snprintf(name, sizeof(name), WORKER_SOCKET,
 		 (unsigned long long)serve.setup.generation);
 	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/%s", folder,
-		 socket_name);
-	unlinkat(folder, socket_name, 0);
+		 name);
 	if (folder < 0 || fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) ||
-	    listen(fd, 1) || fstatat(folder, socket_name, &st, AT_SYMLINK_NOFOLLOW)) {
-		log_error("worker: %s/%s: %s", serve.setup.path, socket_name, strerror(errno));
+	    listen(fd, SOMAXCONN)) {
+		log_error("worker: %s/%s: %s", serve.setup.path, name, strerror(errno));
 		if (fd >= 0)
 			close(fd);
-		if (folder >= 0)
-			close(folder);
-		return -1;
+		fd = -1;
 	}
-	folder_fd = folder;
-	socket_ino = st.st_ino;
+	if (folder >= 0)
+		close(folder);
 	return fd;
 }
 
-static void stop_listening(void)
+static bool parent_is_gone(void)
 {
-	struct stat st;
+	char c;
 
-	if (listener >= 0 && !fstatat(folder_fd, socket_name, &st, AT_SYMLINK_NOFOLLOW) &&
-	    st.st_ino == socket_ino)
-		unlinkat(folder_fd, socket_name, 0);
+	return recv(WORKER_FD_ORDERS, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
 static bool say_hello(int fd)
@@ -231,8 +222,8 @@ static void confine(void)
 
 int serve_main(void)
 {
-	uint16_t status;
-	int fd, rc = 0;
+	uint16_t status = DISAGG_WIRE_OK;
+	int fd;
 
 	confine();
 	serve.shared = mmap(NULL, sizeof(*serve.shared), PROT_READ | PROT_WRITE,
@@ -245,16 +236,22 @@ int serve_main(void)
 		return 1;
 	serve.medium = serve.setup.class == DISAGG_WIRE_CLASS_STORAGE ? &storage_medium :
 									&memory_medium;
-	status = serve.medium->open(&serve);
-	atomic_store(&serve.size, serve.setup.size);
-	if (!status && serve.setup.keep_ns) {
+	/*
+	 * First of all: whoever comes after a parent that dies from here on finds this
+	 * worker, and can end it; and if it has come already, it has looked.
+	 */
+	if (serve.setup.keep_ns) {
 		listener = listen_for_parent();
 		if (listener < 0)
 			status = DISAGG_WIRE_E_INTERNAL;
+		else if (parent_is_gone())
+			return 0;
 	}
+	if (!status)
+		status = serve.medium->open(&serve);
+	atomic_store(&serve.size, serve.setup.size);
 	/* Without a parent to commit it, it serves nobody. */
-	if (report(WORKER_READY, status, serve.setup.size) && !status)
-		rc = take_orders();
-	stop_listening();
-	return rc;
+	if (!report(WORKER_READY, status, serve.setup.size) || status)
+		return 0;
+	return take_orders();
 }

@@ -196,6 +196,9 @@ struct worker *worker_start(struct lease *lease, const struct worker_setup *setu
 		return NULL;
 	worker_init(w, lease);
 	w->kept = setup->keep_ns;
+	/* One that the daemon before started and nobody saw may have the name. */
+	if (w->kept)
+		unlink_socket(lease->generation);
 	shared = memfd_create("disaggd-counters", MFD_CLOEXEC);
 	if (shared < 0 || ftruncate(shared, sizeof(*w->shared)) ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
