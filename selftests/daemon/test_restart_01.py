@@ -73,6 +73,26 @@ def nobody_comes(folder):
 
 
 @test
+def shutdown(folder):
+    """a host that shuts down does not wait: SIGTERM ends a worker without a daemon."""
+    with Daemon(folder, CONFIG % "30s") as d:
+        c = d.control()
+        left, other = c.lease(8 * MIB), c.lease(8 * MIB)
+        lane = d.lane(other)
+        workers = d.workers()
+        d.kill()
+        os.kill(workers[0], signal.SIGTERM)
+        eventually(lambda: gone(workers[0]))
+        d.restart()
+        refused(E_STALE, d.control().release, left)
+        # There is one again that decides.
+        os.kill(workers[1], signal.SIGTERM)
+        lane.read(0, 4096)
+        time.sleep(0.1)
+        lane.read(0, 4096)
+
+
+@test
 def ended_meanwhile(folder):
     """a lease that expired while nobody was there is not served on."""
     with Daemon(folder, CONFIG % "30s") as d:

@@ -119,32 +119,40 @@ static bool say_hello(int fd)
 	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof(hello);
 }
 
-/* The parent is gone. Lanes go on; false: no other has come in time. */
+/* Take over who connects, if it is the next parent. */
+static bool accept_parent(void)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	bool ok;
+
+	if (fd < 0)
+		return false;
+	ok = !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) &&
+	     peer.uid == geteuid() && say_hello(fd) &&
+	     dup3(fd, WORKER_FD_ORDERS, O_CLOEXEC) >= 0;
+	close(fd);
+	return ok;
+}
+
+/*
+ * The parent is gone. Lanes go on; false: no other has come in time. Meanwhile nobody
+ * else decides about SIGTERM, and a host that shuts down must not wait.
+ */
 static bool await_parent(void)
 {
 	uint64_t deadline = dsg_deadline(serve.setup.keep_ns);
 	struct pollfd p = { .fd = listener, .events = POLLIN };
+	bool found = false;
 	uint64_t now;
 
-	while ((now = dsg_now_ns()) < deadline) {
-		struct ucred peer;
-		socklen_t len = sizeof(peer);
-		int fd;
-
-		if (poll(&p, 1, (int)((deadline - now) / 1000000 + 1)) <= 0)
-			continue;
-		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-		if (fd < 0)
-			continue;
-		if (!getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) &&
-		    peer.uid == geteuid() && say_hello(fd) &&
-		    dup3(fd, WORKER_FD_ORDERS, O_CLOEXEC) >= 0) {
-			close(fd);
-			return true;
-		}
-		close(fd);
-	}
-	return false;
+	signal(SIGTERM, SIG_DFL);
+	while (!found && (now = dsg_now_ns()) < deadline)
+		found = poll(&p, 1, (int)((deadline - now) / 1000000 + 1)) > 0 &&
+			accept_parent();
+	signal(SIGTERM, SIG_IGN);
+	return found;
 }
 
 static void take_lane(const struct worker_order *order, int fd)
