@@ -59,6 +59,76 @@ def stopped(folder):
 
 
 @test
+def released_at_last(folder):
+    """what is released or expires while the daemon stops is not left to the next."""
+    with Daemon(folder, "resources:\n"
+                        "- {id: mem, class: memory, size: 64MiB}\n"
+                        f"- {{id: disk, class: storage, path: {folder}/disk, "
+                        "size: 64MiB, direct: no}\nrestart-grace: 30s") as d:
+        c = d.control()
+        slow = c.lease(MIB, cls=STORAGE)
+        hung, = d.workers()
+        left, released, expires = (c.lease(MIB) for _ in range(3))
+        lanes = [d.lane(g) for g in (left, released, expires)]
+        workers = [w for w in d.workers() if w != hung]
+        os.kill(hung, signal.SIGSTOP)
+        c.act(RENEW, expires, lease_ns=10 ** 9)
+        d.process.send_signal(signal.SIGTERM)
+        eventually(lambda: "stopping" in d.log())
+        c.release(released)
+        assert gone(workers[1])
+        closed(lanes[1].reply)
+        assert d.stop() == 0
+        assert gone(workers[2]) and not gone(workers[0])
+        closed(lanes[2].reply)
+        d.restart()
+        c = d.control()
+        assert sorted(c.leases()) == sorted((left.lease, slow.lease))
+        lanes[0].read(0, 4096)
+
+
+@test
+def grows(folder):
+    """a lease that grows while the daemon stops goes on, with the size that was told."""
+    with Daemon(folder, CONFIG % "30s") as d:
+        c, other = d.control(), d.control()
+        g = c.lease(8 * MIB)
+        lane = d.lane(g)
+        lane.write(0, pattern("a", MIB))
+        worker, = d.workers()
+        os.kill(worker, signal.SIGSTOP)     # it takes its time
+        other.sock.sendall(other.frame(RESIZE, other.ref(RESIZE, g, size=16 * MIB)))
+        refused(E_BUSY, c.act, RESIZE, g, size=24 * MIB)
+        assert d.stop() == 0
+        closed(other.reply)
+        os.kill(worker, signal.SIGCONT)
+        d.restart()
+        assert lane.read(0, MIB) == pattern("a", MIB)
+        c = d.control()
+        assert c.leases()[g.lease]["size"] == 8 * MIB
+        c.act(RESIZE, g, size=32 * MIB)
+        assert d.lane(g, 1, 2).read(31 * MIB, MIB) == bytes(MIB)
+
+
+@test
+def committed_at_last(folder):
+    """what is committed while the daemon stops is left to the next as well."""
+    with Daemon(folder, CONFIG.replace("64MiB", "256MiB, prealloc: yes") % "30s") as d:
+        c = d.control()
+        g = c.reserve(256 * MIB)
+        c.sock.sendall(c.frame(COMMIT, c.ref(COMMIT, g)))
+        eventually(d.workers)
+        worker, = d.workers()
+        os.kill(worker, signal.SIGSTOP)
+        d.process.send_signal(signal.SIGTERM)
+        eventually(lambda: "stopping" in d.log())
+        os.kill(worker, signal.SIGCONT)
+        assert c.reply()[1] == OK and d.stop() == 0
+        d.restart()
+        d.lane(g).read(0, 4096)
+
+
+@test
 def nobody_comes(folder):
     """without a next daemon a worker ends after its time."""
     with Daemon(folder, CONFIG % "1s") as d:

@@ -240,12 +240,6 @@ int leases_open(const struct config *config)
 	return err;
 }
 
-void leases_close(void)
-{
-	while (leases)
-		free_lease(leases);
-}
-
 /*
  * Within the quotas, if @more bytes and @leases more leases go to @host? Bytes are
  * what is taken of a resource: whole huge pages.
@@ -722,26 +716,47 @@ uint64_t leases_check(uint64_t now)
 	return next;
 }
 
+/* Its worker serves on for the next daemon, whatever it is at. */
+static bool is_left(const struct lease *l)
+{
+	return l->worker->kept && l->state == LEASE_COMMITTED && !l->worker->kill_at;
+}
+
+/* Nobody waits for what it is at. */
+static bool is_quiet(const struct lease *l)
+{
+	return !l->worker || (is_left(l) && l->held == l->size && !l->publishing);
+}
+
 void leases_stop(uint64_t grace_ns)
 {
 	stopping = true;
 	for (struct lease *l = leases; l; l = l->next) {
-		if (!l->worker)
+		if (!l->worker || is_left(l))
 			continue;
-		if (l->worker->kept && l->state == LEASE_COMMITTED && l->held == l->size &&
-		    !l->publishing) {
-			worker_abandon(l->worker);
-			l->worker = NULL;
-		} else {
-			worker_stop(l->worker, false, grace_ns);
-		}
+		/* One that is ready in time is left too. */
+		if (l->worker->kept && l->state == LEASE_STARTING)
+			continue;
+		worker_stop(l->worker, false, grace_ns);
 	}
 }
 
 bool leases_working(void)
 {
 	for (struct lease *l = leases; l; l = l->next)
-		if (l->worker)
+		if (!is_quiet(l))
 			return true;
 	return false;
+}
+
+/* Until here requests are answered, and RELEASE ends also what is to be left. */
+void leases_close(void)
+{
+	while (leases) {
+		if (leases->worker && !is_left(leases))
+			worker_stop(leases->worker, true, 0);
+		if (leases->worker)
+			worker_abandon(leases->worker);
+		free_lease(leases);
+	}
 }

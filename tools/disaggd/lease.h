@@ -60,7 +60,10 @@ struct lease {
 
 /* Take over what the journal holds; 0 or -errno. */
 int leases_open(const struct config *config);
-/* Stop all workers, bounded; the loop must turn until leases_working() is false. */
+/*
+ * Stop the workers that are not kept, bounded; the loop must turn until
+ * leases_working() is false. leases_close() leaves the others to the next daemon.
+ */
 void leases_stop(uint64_t grace_ns);
 bool leases_working(void);
 void leases_close(void);
