@@ -3,6 +3,8 @@
 """Memory leases outlive the daemon: their workers serve on and wait for the next one."""
 import os
 import signal
+import socket
+import struct
 import time
 
 from ktap import main, test
@@ -12,6 +14,32 @@ CONFIG = """resources:
 - {id: mem, class: memory, size: 64MiB}
 restart-grace: %s
 """
+
+
+def ignores(pid, sig):
+    with open(f"/proc/{pid}/status") as f:
+        mask, = (int(line.split()[1], 16) for line in f if line.startswith("SigIgn:"))
+    return bool(mask >> (sig - 1) & 1)
+
+
+def impostor(path, hello):
+    """A process that says @hello, with a descriptor, to who connects to @path."""
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.bind(path)
+    listens, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        s.listen()
+        os.write(tell, b"x")
+        c, _ = s.accept()
+        socket.send_fds(c, [hello], [os.memfd_create("impostor")])
+        time.sleep(60)
+        os._exit(0)
+    s.close()
+    os.read(listens, 1)
+    os.close(listens)
+    os.close(tell)
+    return child
 
 
 @test
@@ -151,6 +179,7 @@ def shutdown(folder):
         lane = d.lane(other)
         workers = d.workers()
         d.kill()
+        eventually(lambda: not ignores(workers[0], signal.SIGTERM))
         os.kill(workers[0], signal.SIGTERM)
         eventually(lambda: gone(workers[0]))
         d.restart()
@@ -195,11 +224,72 @@ def died_or_hung(folder):
         c = d.control()
         refused(E_STALE, c.release, dead)
         refused(E_STALE, c.release, hung)
-        eventually(lambda: gone(workers[1]))
+        assert gone(workers[1])
         assert lane.read(0, MIB) == pattern("w", MIB)
         os.kill(workers[2], signal.SIGKILL)
         eventually(lambda: c.leases() == {})
         closed(lane.reply)
+
+
+@test
+def many_hung(folder):
+    """many that hang cost no more time than one."""
+    with Daemon(folder, CONFIG % "30s") as d:
+        c = d.control()
+        leases = [c.lease(MIB) for _ in range(5)]
+        lane = d.lane(leases[4])
+        workers = d.workers()
+        d.kill()
+        for w in workers[:4]:
+            os.kill(w, signal.SIGSTOP)
+        start = time.monotonic()
+        d.restart()
+        assert time.monotonic() - start < 6
+        assert all(gone(w) for w in workers[:4])
+        assert list(d.control().leases()) == [leases[4].lease]
+        lane.read(0, 4096)
+
+
+@test
+def unreachable(folder):
+    """one that cannot be reached may be there: the daemon does not start without it."""
+    with Daemon(folder, CONFIG % "30s") as d:
+        g = d.control().lease(MIB)
+        lane, (worker,) = d.lane(g), d.workers()
+        name = os.path.join(d.state, f"worker-{g.generation}")
+        d.kill()
+        os.rename(name, folder + "/aside")
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)   # of the wrong kind
+        s.bind(name)
+        try:
+            d.restart()
+            raise AssertionError("it has started")
+        except RuntimeError as e:
+            assert "lease 1 on resource mem: its worker cannot be reached" in str(e), e
+        os.rename(folder + "/aside", name)
+        d.restart()
+        lane.read(0, 4096)
+        assert not gone(worker)
+
+
+@test
+def other_version(folder):
+    """one of a version that is not understood is ended; nothing of it stays."""
+    with Daemon(folder, CONFIG % "30s") as d:
+        for hello in b"short", bytes(64), struct.pack("<Q", 99).ljust(40, b"\0"):
+            g = d.control().lease(MIB)
+            worker, = d.workers()
+            name = os.path.join(d.state, f"worker-{g.generation}")
+            d.kill()
+            os.kill(worker, signal.SIGKILL)
+            os.unlink(name)
+            child = impostor(name, hello)
+            d.restart()
+            assert os.waitpid(child, 0)[1] == signal.SIGKILL
+            refused(E_STALE, d.control().release, g)
+            files = [os.readlink(f"/proc/{d.process.pid}/fd/{f}")
+                     for f in os.listdir(f"/proc/{d.process.pid}/fd")]
+            assert not [f for f in files if "memfd" in f], files
 
 
 @test
@@ -236,7 +326,7 @@ def makes_room(folder):
         assert c.leases()[g.lease]["state"] == 1, "it can be found only when it is done"
         d.kill()
         d.restart()
-        eventually(lambda: gone(worker))
+        assert gone(worker)         # before its memory is given away
         c = d.control()
         c.commit(g)
         next, = d.workers()

@@ -16,6 +16,7 @@
 #include "wire.h"
 
 #define STOP_GRACE_NS	(5 * DSG_NSEC_PER_SEC)
+#define HELLO_NS	(2 * DSG_NSEC_PER_SEC)	/* for kept workers to answer */
 
 static const struct config *conf;
 static struct lease *leases;
@@ -120,29 +121,45 @@ static bool still_fits(const struct journal_row *row, const struct resource *r)
 	return !why;
 }
 
+/* A row of the journal at start, before it is a lease. */
+struct candidate {
+	struct journal_row row;
+	struct worker *worker;	/* that an earlier daemon left for it */
+	uint64_t size;		/* that this one serves */
+};
+
+struct candidates {
+	struct candidate *of;
+	size_t count;
+};
+
+static bool in_memory(const struct journal_row *row)
+{
+	return row->class == DISAGG_WIRE_CLASS_MEMORY && row->state == JOURNAL_COMMITTED;
+}
+
 /*
  * What a memory lease holds is in its worker, which may have outlived the daemon; if
  * it was killed between two steps of a RESIZE, the journal says how it was meant.
  */
-static int adopt(struct lease *l)
+static int adopt(struct lease *l, struct candidate *c)
 {
-	uint64_t generation = l->generation, size;
+	int err = worker_adopt(c->worker, l);
 
-	l->worker = worker_adopt(l, &size);
-	if (!l->worker) {
-		free_lease(l);
-		return journal_end(generation, "its memory ended with the daemon");
-	}
-	log_info("lease %llu: goes on, worker %d", (unsigned long long)generation,
+	if (err)
+		return err;
+	l->worker = c->worker;
+	c->worker = NULL;
+	log_info("lease %llu: goes on, worker %d", (unsigned long long)l->generation,
 		 (int)l->worker->pid);
-	if (size == l->size)
+	if (c->size == l->size)
 		return 0;
-	if (size < l->size && !worker_resize(l->worker, l->held)) {
-		l->size = size;
+	if (c->size < l->size && !worker_resize(l->worker, l->held)) {
+		l->size = c->size;
 		return 0;
 	}
 	log_warning("lease %llu: its worker serves %llu bytes, the journal says %llu",
-		    (unsigned long long)generation, (unsigned long long)size,
+		    (unsigned long long)l->generation, (unsigned long long)c->size,
 		    (unsigned long long)l->size);
 	worker_stop(l->worker, true, 0);
 	return 0;
@@ -156,16 +173,14 @@ static bool has_worker(uint64_t generation)
 	return false;
 }
 
-static int load_row(const struct journal_row *row, void *ctx)
+static int load(struct candidate *c)
 {
+	const struct journal_row *row = &c->row;
 	struct resource *r = resource_find(row->resource);
 	uint64_t now = wall_now(), available, largest;
 	struct lease *l;
-	bool in_memory = row->class == DISAGG_WIRE_CLASS_MEMORY &&
-			 row->state == JOURNAL_COMMITTED;
 
-	(void)ctx;
-	if (in_memory && (!r || r->conf->class != row->class))
+	if (in_memory(row) && (!r || r->conf->class != row->class))
 		return journal_end(row->generation, "its resource is no longer offered");
 	if (row->expires_wall && row->expires_wall <= now)
 		return journal_end(row->generation, "expired");
@@ -181,6 +196,8 @@ static int load_row(const struct journal_row *row, void *ctx)
 		if (resource_footprint(r, row->size) > largest)
 			return journal_end(row->generation, "its resource has become too small");
 	}
+	if (in_memory(row) && !c->worker)
+		return journal_end(row->generation, "its memory ended with the daemon");
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return -ENOMEM;
@@ -200,43 +217,75 @@ static int load_row(const struct journal_row *row, void *ctx)
 	memcpy(l->device, row->device, sizeof(l->device));
 	memcpy(l->host, row->host, sizeof(l->host));
 	link_lease(l);
-	return in_memory ? adopt(l) : 0;
+	return c->worker ? adopt(l, c) : 0;
 }
 
 /* Rows are ended while they are loaded, so they are collected first. */
-struct rows {
-	struct journal_row *row;
-	size_t count;
-};
-
-static int collect_row(const struct journal_row *row, void *ctx)
+static int collect(const struct journal_row *row, void *ctx)
 {
-	struct rows *rows = ctx;
-	struct journal_row *more = realloc(rows->row, (rows->count + 1) * sizeof(*more));
+	struct candidates *all = ctx;
+	struct candidate *more = realloc(all->of, (all->count + 1) * sizeof(*more));
 
 	if (!more)
 		return -ENOMEM;
-	rows->row = more;
-	rows->row[rows->count++] = *row;
+	all->of = more;
+	all->of[all->count++] = (struct candidate){ .row = *row };
 	return 0;
+}
+
+/* All are called before the first is heard: those that hang cost the time of one. */
+static int find_workers(struct candidates *all)
+{
+	uint64_t deadline;
+
+	for (size_t i = 0; i < all->count; i++) {
+		struct candidate *c = &all->of[i];
+		int err = in_memory(&c->row) ? worker_find(c->row.generation, &c->worker) : 0;
+
+		if (err) {
+			log_error("lease %llu on resource %s: its worker cannot be reached: %s",
+				  (unsigned long long)c->row.generation, c->row.resource,
+				  strerror(-err));
+			return err;
+		}
+	}
+	deadline = dsg_deadline(HELLO_NS);
+	for (size_t i = 0; i < all->count; i++) {
+		struct candidate *c = &all->of[i];
+
+		if (c->worker && !worker_hear(c->worker, c->row.generation, c->row.id, deadline,
+					      &c->size))
+			c->worker = NULL;
+	}
+	return 0;
+}
+
+static void forget_candidates(struct candidates *all)
+{
+	for (size_t i = 0; i < all->count; i++)
+		if (all->of[i].worker)
+			worker_abandon(all->of[i].worker);
+	if (all->of)
+		explicit_bzero(all->of, all->count * sizeof(*all->of));
+	free(all->of);
 }
 
 int leases_open(const struct config *config)
 {
-	struct rows rows = { 0 };
+	struct candidates all = { 0 };
 	int err;
 
 	conf = config;
-	err = journal_load(collect_row, &rows);
-	for (size_t i = 0; i < rows.count && !err; i++)
-		err = load_row(&rows.row[i], NULL);
-	if (rows.row)
-		explicit_bzero(rows.row, rows.count * sizeof(*rows.row));
-	free(rows.row);
+	err = journal_load(collect, &all);
+	if (!err)
+		err = find_workers(&all);
+	for (size_t i = 0; i < all.count && !err; i++)
+		err = load(&all.of[i]);
+	forget_candidates(&all);
 	if (!err)
 		worker_sweep(has_worker);
-	if (!err && rows.count)
-		log_info("journal: %zu leases were open, %u go on", rows.count, count);
+	if (!err && all.count)
+		log_info("journal: %zu leases were open, %u go on", all.count, count);
 	return err;
 }
 

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@
 #include "wire.h"
 #include "worker.h"
 
-#define HELLO_S		2	/* for a kept worker to answer */
+#define DEATH_NS	(10 * DSG_NSEC_PER_SEC)	/* for workers that were killed to be gone */
 
 extern char **environ;
 
@@ -328,108 +329,191 @@ void worker_abandon(struct worker *w)
 	worker_free(w);
 }
 
-/* Connect to a kept worker. Return: the socket and *@pidfd, or -1 if it is gone. */
+/* Connect to a kept worker. Return: the socket, -ENOENT if it is gone, or -errno. */
 static int connect_worker(uint64_t generation, pid_t *pid, int *pidfd)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct timeval patience = { .tv_sec = HELLO_S };
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	/* One that hangs accepts nobody: if its queue is full, that is an error. */
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int err;
 
-	/* One that hangs accepts nobody, and its queue may be full. */
-	if (fd >= 0)
-		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	/* The folder's own path may be longer than an address. */
 	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/" WORKER_SOCKET,
 		 folder_fd, (unsigned long long)generation);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) ||
-	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || peer.uid != geteuid())
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
+		goto err_close;
+	errno = EPERM;
+	if (peer.uid != geteuid())
 		goto err_close;
 	*pid = peer.pid;
 	*pidfd = pidfd_open(peer.pid, 0);
 	if (*pidfd >= 0)
 		return fd;
 err_close:
+	err = errno == ECONNREFUSED || errno == ESRCH ? -ENOENT : -errno;
 	if (fd >= 0)
 		close(fd);
-	return -1;
+	return err;
+}
+
+int worker_find(uint64_t generation, struct worker **worker)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	int fd;
+
+	*worker = NULL;
+	if (!w)
+		return -ENOMEM;
+	worker_init(w, NULL);
+	w->adopted = true;
+	w->kept = true;
+	fd = connect_worker(generation, &w->pid, &w->exit.fd);
+	if (fd < 0) {
+		worker_free(w);
+		return fd == -ENOENT ? 0 : fd;
+	}
+	w->reports.fd = fd;
+	*worker = w;
+	return 0;
+}
+
+static int ms_until(uint64_t deadline)
+{
+	uint64_t now = dsg_now_ns();
+
+	return now < deadline ? (int)((deadline - now) / 1000000 + 1) : 0;
 }
 
 /* What it says of itself, and its counters' memfd; -1 if it does not in time. */
-static int hear_hello(int fd, struct worker_hello *hello)
+static int hear_hello(int fd, uint64_t deadline, struct worker_hello *hello)
 {
 	union {
 		struct cmsghdr header;
 		char space[CMSG_SPACE(sizeof(int))];
 	} control;
-	struct timeval patience = { .tv_sec = HELLO_S };
 	struct iovec iov = { hello, sizeof(*hello) };
 	struct msghdr msg = {
 		.msg_iov = &iov, .msg_iovlen = 1,
 		.msg_control = &control, .msg_controllen = sizeof(control.space),
 	};
+	struct pollfd p = { .fd = fd, .events = POLLIN };
 	struct cmsghdr *c;
 	int shared = -1;
+	ssize_t n;
 
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	if (recvmsg(fd, &msg, MSG_CMSG_CLOEXEC) != sizeof(*hello))
+	if (poll(&p, 1, ms_until(deadline)) <= 0)
 		return -1;
-	c = CMSG_FIRSTHDR(&msg);
+	n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+	c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
 	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
 	    c->cmsg_len == CMSG_LEN(sizeof(int)))
 		memcpy(&shared, CMSG_DATA(c), sizeof(int));
-	return shared;
+	if (n == (ssize_t)sizeof(*hello))
+		return shared;
+	if (shared >= 0)
+		close(shared);
+	return -1;
 }
 
-struct worker *worker_adopt(struct lease *lease, uint64_t *size)
-{
-	struct worker *w = calloc(1, sizeof(*w));
-	int fd = -1, pidfd = -1, shared = -1;
-	struct worker_hello hello;
+/* Killed, and its memory not free yet. */
+static struct dying {
+	pid_t pid;
+	int pidfd;
+} *dying;
+static size_t dying_count;
 
-	if (!w)
-		return NULL;
-	worker_init(w, lease);
-	w->adopted = true;
-	w->kept = true;
-	fd = connect_worker(lease->generation, &w->pid, &pidfd);
-	if (fd < 0)
-		goto err_free;
-	shared = hear_hello(fd, &hello);
-	if (shared < 0 || hello.version != WORKER_VERSION || hello.generation != lease->generation ||
-	    memcmp(hello.lease, lease->id, sizeof(hello.lease)))
+/* Takes @pidfd over. */
+static void kill_kept(uint64_t generation, pid_t pid, int pidfd)
+{
+	struct dying *more = realloc(dying, (dying_count + 1) * sizeof(*more));
+
+	pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+	unlink_socket(generation);
+	if (!more) {
+		close(pidfd);
+		return;
+	}
+	dying = more;
+	dying[dying_count++] = (struct dying){ pid, pidfd };
+}
+
+/* What they hold is given away next. */
+static void await_dying(void)
+{
+	uint64_t deadline = dsg_deadline(DEATH_NS);
+
+	for (size_t i = 0; i < dying_count; i++) {
+		struct pollfd p = { .fd = dying[i].pidfd, .events = POLLIN };
+
+		if (poll(&p, 1, ms_until(deadline)) <= 0)
+			log_warning("worker %d was killed and is not dead yet",
+				    (int)dying[i].pid);
+		close(dying[i].pidfd);
+	}
+	free(dying);
+	dying = NULL;
+	dying_count = 0;
+}
+
+bool worker_hear(struct worker *w, uint64_t generation, const uint8_t id[DISAGG_WIRE_UUID_LEN],
+		 uint64_t deadline, uint64_t *size)
+{
+	struct worker_hello hello;
+	int shared = hear_hello(w->reports.fd, deadline, &hello);
+
+	if (shared < 0 || hello.version != WORKER_VERSION || hello.generation != generation ||
+	    memcmp(hello.lease, id, sizeof(hello.lease)))
 		goto err_kill;
 	w->shared = mmap(NULL, sizeof(*w->shared), PROT_READ, MAP_SHARED, shared, 0);
 	if (w->shared == MAP_FAILED) {
 		w->shared = NULL;
 		goto err_kill;
 	}
-	if (loop_add(&w->exit, pidfd, EPOLLIN)) {
-		w->exit.fd = -1;
-		goto err_kill;
-	}
-	if (loop_add(&w->reports, fd, EPOLLIN)) {
-		w->reports.fd = -1;
-		goto err_kill;
-	}
 	close(shared);
 	*size = hello.size;
-	return w;
+	return true;
 
 err_kill:
 	log_warning("worker %d of lease %llu does not answer as it should: killed", (int)w->pid,
-		    (unsigned long long)lease->generation);
-	pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
-	if (w->exit.fd < 0)
-		close(pidfd);
+		    (unsigned long long)generation);
+	kill_kept(generation, w->pid, w->exit.fd);
+	w->exit.fd = -1;
 	if (shared >= 0)
 		close(shared);
-	close(fd);
-	unlink_socket(lease->generation);
-err_free:
 	worker_free(w);
-	return NULL;
+	return false;
+}
+
+int worker_adopt(struct worker *w, struct lease *lease)
+{
+	int err = loop_add(&w->exit, w->exit.fd, EPOLLIN);
+
+	if (!err)
+		err = loop_add(&w->reports, w->reports.fd, EPOLLIN);
+	if (!err)
+		w->lease = lease;
+	return err;
+}
+
+static void sweep_one(uint64_t generation)
+{
+	int fd, pidfd;
+	pid_t pid;
+
+	fd = connect_worker(generation, &pid, &pidfd);
+	if (fd >= 0) {
+		log_info("worker %d serves no lease any more: killed", (int)pid);
+		kill_kept(generation, pid, pidfd);
+		close(fd);
+	} else if (fd == -ENOENT) {
+		unlink_socket(generation);
+	} else {
+		log_warning("the worker of lease %llu, which has ended, cannot be reached: %s",
+			    (unsigned long long)generation, strerror(-fd));
+	}
 }
 
 void worker_sweep(bool (*wanted)(uint64_t generation))
@@ -440,25 +524,16 @@ void worker_sweep(bool (*wanted)(uint64_t generation))
 
 	while (dir && (entry = readdir(dir))) {
 		unsigned long long generation;
-		int fd, pidfd;
-		pid_t pid;
 
-		if (sscanf(entry->d_name, WORKER_SOCKET, &generation) != 1 ||
-		    wanted(generation))
-			continue;
-		fd = connect_worker(generation, &pid, &pidfd);
-		if (fd >= 0) {
-			log_info("worker %d serves no lease any more: killed", (int)pid);
-			pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
-			close(pidfd);
-			close(fd);
-		}
-		unlink_socket(generation);
+		if (sscanf(entry->d_name, WORKER_SOCKET, &generation) == 1 &&
+		    !wanted(generation))
+			sweep_one(generation);
 	}
 	if (dir)
 		closedir(dir);
 	else if (dup >= 0)
 		close(dup);
+	await_dying();
 }
 
 void worker_counts(const struct worker *w, uint64_t *read_bytes,

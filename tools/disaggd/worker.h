@@ -100,7 +100,7 @@ struct lease;
 
 /**
  * struct worker - the parent's handle; belongs to its lease
- * @lease: whose
+ * @lease: whose; NULL before worker_adopt()
  * @pid: process
  * @exit: its pidfd
  * @reports: the socket
@@ -123,13 +123,21 @@ struct worker {
 /* Start a worker for @lease; NULL and errno on failure. */
 struct worker *worker_start(struct lease *lease, const struct worker_setup *setup);
 /*
- * The worker that an earlier daemon left for @lease, and in *@size how much its lanes
- * may use; NULL if there is none. One that does not answer is killed.
+ * The worker that an earlier daemon left for the lease @generation, NULL if it is gone.
+ * 0 or -errno: it may be there. Before anything else, worker_hear() it.
  */
-struct worker *worker_adopt(struct lease *lease, uint64_t *size);
+int worker_find(uint64_t generation, struct worker **worker);
+/*
+ * Is it @id's, and how much may its lanes use? False: it did not answer as it should
+ * until @deadline (ns, monotonic); it was killed, and @worker is freed.
+ */
+bool worker_hear(struct worker *worker, uint64_t generation,
+		 const uint8_t id[DISAGG_WIRE_UUID_LEN], uint64_t deadline, uint64_t *size);
+/* From now on it works for @lease; 0 or -errno. */
+int worker_adopt(struct worker *worker, struct lease *lease);
 /* Leave it to the next daemon. */
 void worker_abandon(struct worker *worker);
-/* Kill those that an earlier daemon left and nobody has adopted. */
+/* Kill those that an earlier daemon left and nobody has adopted, and wait, bounded. */
 void worker_sweep(bool (*wanted)(uint64_t generation));
 /* Pass on the lane @fd, which stays the caller's; 0 or -errno. */
 int worker_lane(struct worker *worker, const struct worker_order *order, int fd);
