@@ -7,7 +7,7 @@ import socket
 import struct
 import time
 
-from ktap import main, test
+from ktap import Skip, main, test
 from wire import *
 
 CONFIG = """resources:
@@ -154,6 +154,39 @@ def committed_at_last(folder):
         assert c.reply()[1] == OK and d.stop() == 0
         d.restart()
         d.lane(g).read(0, 4096)
+
+
+def available():
+    """MemAvailable, in bytes."""
+    with open("/proc/meminfo") as f:
+        return next(int(line.split()[1]) << 10 for line in f if line.startswith("MemAv"))
+
+
+@test
+def grows_meanwhile(folder):
+    """a worker that is busy growing answers the next daemon and new lanes."""
+    size = min(1024, available() // 2 // MIB) * MIB
+    with Daemon(folder, CONFIG.replace("64MiB", f"{size}, prealloc: yes") % "30s") as d:
+        c, other = d.control(), d.control()
+        g = c.lease(8 * MIB)
+        lane = d.lane(g, features=0)
+        lane.write(0, pattern("a", MIB))
+        other.sock.sendall(other.frame(RESIZE, other.ref(RESIZE, g, size=size)))
+        c.leases()
+        d.kill()
+        d.restart()
+        again = d.lane(g, 1, 2, features=0)
+        assert lane.read(0, MIB) == again.read(0, MIB) == pattern("a", MIB)
+        c = d.control()
+        if c.leases()[g.lease]["size"] == size:
+            raise Skip("it was too quick")
+        # Less than it makes room for: what lanes have of it stays as it is.
+        c.act(RESIZE, g, size=16 * MIB)
+        c.act(RESIZE, g, size=32 * MIB)
+        assert again.read(0, MIB) == pattern("a", MIB)
+        again.write(31 * MIB, pattern("b", MIB))
+        assert again.read(8 * MIB, MIB) == bytes(MIB)
+        assert lane.read(31 * MIB, MIB) == pattern("b", MIB)
 
 
 @test

@@ -622,7 +622,9 @@ uint16_t lease_resize(struct lease *l, uint64_t size)
 
 void lease_worker_resized(struct lease *l, uint16_t status, uint64_t size)
 {
-	if (l->state != LEASE_COMMITTED || l->held != size || l->publishing)
+	/* What the daemon before has ordered may be reported to this one. */
+	if (l->state != LEASE_COMMITTED || l->held == l->size || l->held != size ||
+	    l->publishing)
 		return;
 	/*
 	 * The new part is zeroed by now; only then may a restart serve it, and only

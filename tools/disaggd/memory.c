@@ -93,9 +93,13 @@ static uint16_t memory_open(struct serve *s)
 
 static uint16_t memory_resize(struct serve *s, uint64_t size)
 {
+	uint64_t old = atomic_load(&s->size);
+
+	if (size <= old)
+		return DISAGG_WIRE_OK;	/* lanes have what is there */
 	if (size > s->setup.max_size)
 		return DISAGG_WIRE_E_NO_SPACE;
-	return grow(s, atomic_load(&s->size), size);
+	return grow(s, old, size);
 }
 
 uint16_t memory_zero(struct serve *s, uint64_t offset, uint64_t len, bool keep)

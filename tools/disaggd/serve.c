@@ -180,11 +180,50 @@ static void stop(int how)
 			lane_end(serve.lanes[i], how);
 }
 
+/* One RESIZE. It may take minutes, in which lanes come and parents go. */
+struct resize {
+	pthread_t thread;
+	uint64_t size;
+	struct resize *before;	/* NULL: the first */
+};
+
+static struct resize *last_resize;
+
+static void *resize_run(void *arg)
+{
+	struct resize *r = arg;
+	uint16_t status;
+
+	/* The next parent does not know what the one before has ordered. */
+	if (r->before) {
+		pthread_join(r->before->thread, NULL);
+		free(r->before);
+	}
+	status = serve.medium->resize(&serve, r->size);
+	report(WORKER_RESIZED, status, r->size);
+	return NULL;
+}
+
+static void start_resize(uint64_t size)
+{
+	struct resize *r = calloc(1, sizeof(*r));
+
+	if (r) {
+		r->size = size;
+		r->before = last_resize;
+		if (!pthread_create(&r->thread, NULL, resize_run, r)) {
+			last_resize = r;
+			return;
+		}
+	}
+	free(r);
+	report(WORKER_RESIZED, DISAGG_WIRE_E_INTERNAL, size);
+}
+
 static int take_orders(void)
 {
 	for (;;) {
 		struct worker_order order;
-		uint16_t status;
 		ssize_t n;
 		int fd;
 
@@ -200,8 +239,7 @@ static int take_orders(void)
 				take_lane(&order, fd);
 			break;
 		case WORKER_RESIZE:
-			status = serve.medium->resize(&serve, order.size);
-			report(WORKER_RESIZED, status, order.size);
+			start_resize(order.size);
 			break;
 		case WORKER_PUBLISH:
 			atomic_store(&serve.size, order.size);
