@@ -294,11 +294,7 @@ def unreachable(folder):
         os.rename(name, folder + "/aside")
         s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)   # of the wrong kind
         s.bind(name)
-        try:
-            d.restart()
-            raise AssertionError("it has started")
-        except RuntimeError as e:
-            assert "lease 1 on resource mem: its worker cannot be reached" in str(e), e
+        does_not_start(d, "lease 1 on resource mem: its worker cannot be reached")
         os.rename(folder + "/aside", name)
         d.restart()
         lane.read(0, 4096)
@@ -323,6 +319,41 @@ def other_version(folder):
             files = [os.readlink(f"/proc/{d.process.pid}/fd/{f}")
                      for f in os.listdir(f"/proc/{d.process.pid}/fd")]
             assert not [f for f in files if "memfd" in f], files
+
+
+@test
+def configured_anew(folder):
+    """what the configuration has no room for is named, and nothing is ended for it."""
+    with Daemon(folder, CONFIG % "30s") as d:
+        c = d.control()
+        reserved = c.reserve(8 * MIB)
+        first, second = c.lease(16 * MIB), c.lease(32 * MIB)
+        lanes = [d.lane(g) for g in (first, second)]
+        workers = d.workers()
+        assert d.stop() == 0
+        d.configure("size: 64MiB", "size: 40MiB")
+        does_not_start(d, f"lease {second.generation} on resource mem has no room")
+        assert f"lease {first.generation} on" not in d.log()
+        d.configure("id: mem", "id: other")
+        does_not_start(d, f"lease {second.generation} on resource mem is in use")
+        assert f"lease {first.generation} on resource mem is in use" in d.log()
+        d.configure("id: other", "id: mem")
+        # Those go on that have something to lose.
+        d.configure("size: 40MiB", "size: 48MiB")
+        d.restart()
+        assert "lease 1 on resource mem ends: its resource has become too small" in d.log()
+        assert set(d.control().leases()) == {first.lease, second.lease}
+        for lane in lanes:
+            lane.read(0, 4096)
+        refused(E_STALE, d.control().release, reserved)
+        # As after a reboot: there is nothing to lose.
+        d.kill()
+        for w in workers:
+            os.kill(w, signal.SIGKILL)
+        d.configure("id: mem", "id: other")
+        d.restart()
+        assert "lease 2 on resource mem ends: its memory ended with the daemon" in d.log()
+        assert d.control().leases() == {}
 
 
 @test

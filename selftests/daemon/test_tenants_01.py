@@ -37,15 +37,6 @@ def answers(port):
     return True
 
 
-def does_not_start(d, words):
-    try:
-        d.start()
-    except RuntimeError as e:
-        assert words in str(e), e
-        return
-    raise AssertionError("it started")
-
-
 @test
 def resize_not_journalled(folder):
     """a RESIZE that the journal did not take adds nothing that a lane can reach."""

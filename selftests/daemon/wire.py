@@ -318,6 +318,14 @@ class Daemon:
             time.sleep(0.01)
         raise RuntimeError("disaggd did not say that it listens")
 
+    def configure(self, old, new):
+        """Edit the configuration, for the next start."""
+        with open(self.conf) as f:
+            text = f.read()
+        assert old in text, old
+        with open(self.conf, "w") as f:
+            f.write(text.replace(old, new))
+
     def log(self):
         with open(self.log_path, errors="replace") as f:
             return f.read()
@@ -370,6 +378,16 @@ def refused(status, fn, *args, **fields):
         assert e.status == status, f"status {e.status} ({e.reason}), expected {status}"
         return e
     raise AssertionError(f"not refused; expected status {status}")
+
+
+def does_not_start(daemon, why):
+    """Start it, and insist that it says @why it does not."""
+    try:
+        daemon.start()
+    except RuntimeError as e:
+        assert why in str(e), e
+        return
+    raise AssertionError("the daemon has started")
 
 
 def closed(fn, *args, **fields):

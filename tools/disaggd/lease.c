@@ -99,33 +99,13 @@ uint16_t lease_find(const uint8_t id[DISAGG_WIRE_UUID_LEN], struct lease **lease
 	}
 }
 
-/* Does a lease on storage still fit what the configuration says today? */
-static bool still_fits(const struct journal_row *row, const struct resource *r)
-{
-	bool writes = !(row->attrs & DISAGG_WIRE_ATTR_READ_ONLY);
-	const char *why = NULL;
-
-	if (row->offset > r->capacity || row->size > r->capacity - row->offset)
-		why = "reaches beyond its end: is this the right device?";
-	else if ((row->offset | row->size) & (r->conf->block_size - 1))
-		why = "is not aligned to its block-size";
-	else if (r->conf->read_only && writes)
-		why = "may write to it: it can't be read-only";
-	for (struct lease *l = leases; l && !why; l = l->next)
-		if (l->resource == r && !r->conf->read_only &&
-		    l->offset < row->offset + row->size && row->offset < l->offset + l->size)
-			why = "shares its place with another: it must stay read-only";
-	if (why)
-		log_error("lease %llu on resource %s %s",
-			  (unsigned long long)row->generation, row->resource, why);
-	return !why;
-}
-
 /* A row of the journal at start, before it is a lease. */
 struct candidate {
 	struct journal_row row;
-	struct worker *worker;	/* that an earlier daemon left for it */
-	uint64_t size;		/* that this one serves */
+	struct resource *resource;	/* NULL: it is no longer offered */
+	bool expired;
+	struct worker *worker;		/* that an earlier daemon left for it */
+	uint64_t size;			/* that this one serves */
 };
 
 struct candidates {
@@ -136,6 +116,71 @@ struct candidates {
 static bool in_memory(const struct journal_row *row)
 {
 	return row->class == DISAGG_WIRE_CLASS_MEMORY && row->state == JOURNAL_COMMITTED;
+}
+
+/* Why a lease on storage can't go on as it is configured today; NULL: it can. */
+static const char *storage_misfit(const struct candidates *all, const struct candidate *c)
+{
+	const struct resource *r = c->resource;
+	const struct journal_row *row = &c->row;
+
+	if (!r)
+		return NULL;	/* it is kept aside */
+	if (row->offset > r->capacity || row->size > r->capacity - row->offset)
+		return "reaches beyond its end: is this the right device?";
+	if ((row->offset | row->size) & (r->conf->block_size - 1))
+		return "is not aligned to its block-size";
+	if (r->conf->read_only)
+		return row->attrs & DISAGG_WIRE_ATTR_READ_ONLY ? NULL :
+			"may write to it: it can't be read-only";
+	for (const struct candidate *o = all->of; o < c; o++)
+		if (o->resource == r && !o->expired && o->row.offset < row->offset + row->size &&
+		    row->offset < o->row.offset + o->row.size)
+			return "shares its place with another: it must stay read-only";
+	return NULL;
+}
+
+/* The same for one on memory, which has something to lose if its worker lives. */
+static const char *memory_misfit(const struct candidates *all, const struct candidate *c)
+{
+	const struct resource *r = c->resource;
+	uint64_t left, need;
+	bool fits = true;
+
+	if (!c->worker)
+		return NULL;
+	if (!r)
+		return "is in use: it must still be offered";
+	left = r->capacity;
+	for (const struct candidate *o = all->of; o <= c; o++) {
+		if (o->resource != r || !o->worker || o->expired)
+			continue;
+		need = resource_footprint(r, o->row.size);
+		fits = need <= left;
+		if (fits)
+			left -= need;
+	}
+	return fits ? NULL : "has no room on it any more: its size is too small";
+}
+
+/* Nothing is ended before it is known that all that is to go on can. */
+static int check_candidates(const struct candidates *all)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < all->count; i++) {
+		const struct candidate *c = &all->of[i];
+		const char *why = c->expired ? NULL :
+				  c->row.class == DISAGG_WIRE_CLASS_STORAGE ?
+				  storage_misfit(all, c) : memory_misfit(all, c);
+
+		if (!why)
+			continue;
+		log_error("lease %llu on resource %s %s",
+			  (unsigned long long)c->row.generation, c->row.resource, why);
+		err = -ERANGE;
+	}
+	return err;
 }
 
 /*
@@ -173,31 +218,36 @@ static bool has_worker(uint64_t generation)
 	return false;
 }
 
-static int load(struct candidate *c)
+static int end_row(const struct journal_row *row, const char *why)
+{
+	log_warning("lease %llu on resource %s ends: %s", (unsigned long long)row->generation,
+		    row->resource, why);
+	return journal_end(row->generation, why);
+}
+
+static int load(struct candidate *c, uint64_t now)
 {
 	const struct journal_row *row = &c->row;
-	struct resource *r = resource_find(row->resource);
-	uint64_t now = wall_now(), available, largest;
+	struct resource *r = c->resource;
+	uint64_t available, largest;
 	struct lease *l;
 
-	if (in_memory(row) && (!r || r->conf->class != row->class))
-		return journal_end(row->generation, "its resource is no longer offered");
-	if (row->expires_wall && row->expires_wall <= now)
+	if (c->expired) {
+		log_info("lease %llu: expired", (unsigned long long)row->generation);
 		return journal_end(row->generation, "expired");
-	if (!r || r->conf->class != row->class) {
+	}
+	if (in_memory(row) && !c->worker)
+		return end_row(row, "its memory ended with the daemon");
+	if (!r) {
 		log_warning("lease %llu is on resource %s, which is no longer offered: kept aside",
 			    (unsigned long long)row->generation, row->resource);
 		return 0;
 	}
-	if (row->class == DISAGG_WIRE_CLASS_STORAGE && !still_fits(row, r))
-		return -ERANGE;
 	if (row->class == DISAGG_WIRE_CLASS_MEMORY) {
 		resource_room(r, &available, &largest);
 		if (resource_footprint(r, row->size) > largest)
-			return journal_end(row->generation, "its resource has become too small");
+			return end_row(row, "its resource has become too small");
 	}
-	if (in_memory(row) && !c->worker)
-		return journal_end(row->generation, "its memory ended with the daemon");
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return -ENOMEM;
@@ -233,6 +283,14 @@ static int collect(const struct journal_row *row, void *ctx)
 	return 0;
 }
 
+static void prepare(struct candidate *c, uint64_t now)
+{
+	c->resource = resource_find(c->row.resource);
+	if (c->resource && c->resource->conf->class != c->row.class)
+		c->resource = NULL;
+	c->expired = c->row.expires_wall && c->row.expires_wall <= now;
+}
+
 /* All are called before the first is heard: those that hang cost the time of one. */
 static int find_workers(struct candidates *all)
 {
@@ -240,7 +298,8 @@ static int find_workers(struct candidates *all)
 
 	for (size_t i = 0; i < all->count; i++) {
 		struct candidate *c = &all->of[i];
-		int err = in_memory(&c->row) ? worker_find(c->row.generation, &c->worker) : 0;
+		int err = in_memory(&c->row) && !c->expired ?
+			  worker_find(c->row.generation, &c->worker) : 0;
 
 		if (err) {
 			log_error("lease %llu on resource %s: its worker cannot be reached: %s",
@@ -270,17 +329,36 @@ static void forget_candidates(struct candidates *all)
 	free(all->of);
 }
 
+/* Those with memory first: a reservation is not to take their room. */
+static int load_all(struct candidates *all, uint64_t now)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < all->count && !err; i++)
+		if (in_memory(&all->of[i].row))
+			err = load(&all->of[i], now);
+	for (size_t i = 0; i < all->count && !err; i++)
+		if (!in_memory(&all->of[i].row))
+			err = load(&all->of[i], now);
+	return err;
+}
+
 int leases_open(const struct config *config)
 {
 	struct candidates all = { 0 };
+	uint64_t now = wall_now();
 	int err;
 
 	conf = config;
 	err = journal_load(collect, &all);
+	for (size_t i = 0; i < all.count && !err; i++)
+		prepare(&all.of[i], now);
 	if (!err)
 		err = find_workers(&all);
-	for (size_t i = 0; i < all.count && !err; i++)
-		err = load(&all.of[i]);
+	if (!err)
+		err = check_candidates(&all);
+	if (!err)
+		err = load_all(&all, now);
 	forget_candidates(&all);
 	if (!err)
 		worker_sweep(has_worker);
