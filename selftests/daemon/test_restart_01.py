@@ -357,6 +357,33 @@ def configured_anew(folder):
 
 
 @test
+def other_grace(folder):
+    """a restart-grace that has changed is that of all workers."""
+    with Daemon(folder, CONFIG % "30s") as d:
+        g = d.control().lease(MIB)
+        lane, (worker,) = d.lane(g), d.workers()
+        assert d.stop() == 0
+        d.configure("restart-grace: 30s", "restart-grace: 1s")
+        d.restart()
+        start = time.monotonic()
+        d.kill()
+        eventually(lambda: gone(worker))
+        assert time.monotonic() - start > 0.9
+        closed(lane.reply)
+        d.configure("restart-grace: 1s", "restart-grace: 30s")
+        d.restart()
+        first = d.control().lease(MIB)
+        worker, = d.workers()
+        assert d.stop() == 0
+        d.configure("restart-grace: 30s", "restart-grace: 0s")
+        d.restart()
+        assert d.control().leases()[first.lease]["state"] == 2
+        assert d.stop() == 0 and gone(worker)
+        d.restart()
+        assert d.control().leases() == {}
+
+
+@test
 def not_committed(folder):
     """a worker whose COMMIT was not journalled serves nobody."""
     with Daemon(folder, CONFIG.replace("size: 64MiB", "size: 64MiB, prealloc: yes") % "30s") as d:

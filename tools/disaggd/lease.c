@@ -193,6 +193,8 @@ static int adopt(struct lease *l, struct candidate *c)
 
 	if (err)
 		return err;
+	/* It was started with what the configuration said then. */
+	worker_keep(c->worker, conf->keep_ns);
 	l->worker = c->worker;
 	c->worker = NULL;
 	log_info("lease %llu: goes on, worker %d", (unsigned long long)l->generation,

@@ -245,6 +245,9 @@ static int take_orders(void)
 			atomic_store(&serve.size, order.size);
 			report(WORKER_PUBLISHED, DISAGG_WIRE_OK, order.size);
 			break;
+		case WORKER_KEEP:
+			serve.setup.keep_ns = order.size;
+			break;
 		case WORKER_STOP:
 			stop(order.abrupt ? SHUT_RDWR : SHUT_RD);
 			return 0;

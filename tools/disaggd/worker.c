@@ -299,6 +299,14 @@ int worker_publish(struct worker *w, uint64_t size)
 	return send_order(w, &order, -1);
 }
 
+void worker_keep(struct worker *w, uint64_t keep_ns)
+{
+	struct worker_order order = { .type = WORKER_KEEP, .size = keep_ns };
+
+	w->kept = keep_ns;
+	send_order(w, &order, -1);	/* if it is gone, on_exit_source() hears of it */
+}
+
 void worker_stop(struct worker *w, bool abrupt, uint64_t grace_ns)
 {
 	struct worker_order order = { .type = WORKER_STOP, .abrupt = abrupt };

@@ -48,6 +48,7 @@ enum worker_order_type {
 	WORKER_RESIZE,		/* make room, with zeroes; lanes don't see it yet */
 	WORKER_PUBLISH,		/* it is in the journal: lanes may use it */
 	WORKER_STOP,		/* exit; answer what has arrived, unless abrupt */
+	WORKER_KEEP,		/* outlive the parent for @size ns; 0: not */
 };
 
 struct worker_order {
@@ -143,6 +144,8 @@ void worker_sweep(bool (*wanted)(uint64_t generation));
 int worker_lane(struct worker *worker, const struct worker_order *order, int fd);
 int worker_resize(struct worker *worker, uint64_t size);
 int worker_publish(struct worker *worker, uint64_t size);
+/* How long it outlives this daemon, 0: not at all; one that was adopted. */
+void worker_keep(struct worker *worker, uint64_t keep_ns);
 /* Ask it to exit within @grace_ns, then SIGKILL; 0: at once. */
 void worker_stop(struct worker *worker, bool abrupt, uint64_t grace_ns);
 /* SIGKILL what has outlived its grace. */
