@@ -14,6 +14,7 @@
 
 #include "block.h"
 #include "device.h"
+#include "disagg_trace.h"
 #include "netlink.h"
 
 /* Bounds the bio_vec array that every request carries along. */
@@ -146,6 +147,7 @@ static blk_status_t disagg_queue_rq(struct blk_mq_hw_ctx *hctx,
 		goto refuse;
 
 	blk_mq_start_request(bd->rq);
+	trace_disagg_submit(lane, &req->io);
 	disagg_lane_send(lane, &req->io, bd->last);
 	return BLK_STS_OK;
 
@@ -177,11 +179,29 @@ static int disagg_init_hctx(struct blk_mq_hw_ctx *hctx, void *data, unsigned int
 	return 0;
 }
 
+/* In debugfs, block/disaggN/hctx*\/busy: what is in flight. */
+#ifdef CONFIG_BLK_DEBUG_FS
+static void disagg_show_rq(struct seq_file *m, struct request *rq)
+{
+	const struct disagg_request *req = blk_mq_rq_to_pdu(rq);
+	const struct disagg_lane *lane = rq->mq_hctx->driver_data;
+	const struct disagg_io *io = &req->io;
+
+	seq_printf(m, ", .lane=%u, .offset=%llu, .length=%u, .generation=%u, .sent=%u, .age_ms=%llu",
+		   lane->index, le64_to_cpu(io->frame.offset), le32_to_cpu(io->frame.length),
+		   le32_to_cpu(io->frame.generation), READ_ONCE(io->sent),
+		   div_u64(ktime_get_ns() - io->submitted, NSEC_PER_MSEC));
+}
+#endif
+
 static const struct blk_mq_ops disagg_mq_ops = {
 	.queue_rq = disagg_queue_rq,
 	.commit_rqs = disagg_commit_rqs,
 	.timeout = disagg_timeout,
 	.init_hctx = disagg_init_hctx,
+#ifdef CONFIG_BLK_DEBUG_FS
+	.show_rq = disagg_show_rq,
+#endif
 };
 
 static void disagg_complete_batch(struct io_comp_batch *batch)
@@ -196,6 +216,7 @@ static void disagg_block_done(struct disagg_io *io, int error,
 	struct request *rq = blk_mq_rq_from_pdu(req);
 	struct disagg_block *block = rq->q->disk->private_data;
 
+	trace_disagg_complete(rq->mq_hctx->driver_data, io, error);
 	/* A flush may be ended late: the link's end must not end it again. */
 	blk_mq_set_request_complete(rq);
 	if (error)
@@ -220,6 +241,9 @@ struct disagg_failing {
 
 static void disagg_fail_request(struct disagg_block *block, struct request *rq)
 {
+	struct disagg_request *req = blk_mq_rq_to_pdu(rq);
+
+	trace_disagg_complete(rq->mq_hctx->driver_data, &req->io, -EIO);
 	atomic64_inc(&block->errors);
 	blk_mq_end_request(rq, BLK_STS_IOERR);
 }

@@ -16,6 +16,7 @@
 
 #include "block.h"
 #include "device.h"
+#include "disagg_trace.h"
 #include "netlink.h"
 #include "node.h"
 
@@ -106,10 +107,18 @@ struct disagg_device *disagg_device_alloc(const struct disagg_device_params *par
 	return dev;
 }
 
+/* state_lock held. */
+static void __disagg_device_set_state(struct disagg_device *dev, u32 state)
+{
+	if (dev->state != state)
+		trace_disagg_device_state(dev, state);
+	WRITE_ONCE(dev->state, state);
+}
+
 static void disagg_device_set_state(struct disagg_device *dev, u32 state)
 {
 	spin_lock(&dev->state_lock);
-	WRITE_ONCE(dev->state, state);
+	__disagg_device_set_state(dev, state);
 	spin_unlock(&dev->state_lock);
 }
 
@@ -123,7 +132,7 @@ void disagg_device_link_changed(struct disagg_device *dev)
 	spin_lock(&dev->state_lock);
 	if (dev->state == DISAGG_DEVICE_STATE_LIVE || dev->state == DISAGG_DEVICE_STATE_LOST) {
 		changed = dev->state != state;
-		WRITE_ONCE(dev->state, state);
+		__disagg_device_set_state(dev, state);
 	}
 	spin_unlock(&dev->state_lock);
 
@@ -144,7 +153,7 @@ void disagg_device_dead(struct disagg_device *dev)
 	spin_lock(&dev->state_lock);
 	removing = dev->state == DISAGG_DEVICE_STATE_REMOVING;
 	if (!removing)
-		WRITE_ONCE(dev->state, DISAGG_DEVICE_STATE_DEAD);
+		__disagg_device_set_state(dev, DISAGG_DEVICE_STATE_DEAD);
 	spin_unlock(&dev->state_lock);
 
 	if (!removing)
@@ -246,6 +255,7 @@ static int disagg_device_register(struct disagg_device *dev, const char *node_na
 		goto out;
 
 	strscpy(dev->node_name, node->name, sizeof(dev->node_name));
+	dev->link->id = dev->id;
 	dev->node = node;
 	list_add_tail(&dev->entry, &node->devices);
 	node->nr_devices++;
@@ -315,7 +325,7 @@ int disagg_device_attach(struct disagg_device *dev, const char *node_name,
 
 	spin_lock(&dev->state_lock);
 	if (dev->state == DISAGG_DEVICE_STATE_CONNECTING && disagg_link_is_up(dev->link))
-		WRITE_ONCE(dev->state, DISAGG_DEVICE_STATE_LIVE);
+		__disagg_device_set_state(dev, DISAGG_DEVICE_STATE_LIVE);
 	spin_unlock(&dev->state_lock);
 	if (disagg_device_state(dev) != DISAGG_DEVICE_STATE_LIVE) {
 		err = -ECONNRESET;

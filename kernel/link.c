@@ -20,7 +20,9 @@
 #include <linux/crc32c.h>
 #include <linux/net.h>
 #include <linux/slab.h>
+#include <linux/timekeeping.h>
 
+#include "disagg_trace.h"
 #include "link.h"
 
 struct workqueue_struct *disagg_wq;
@@ -116,7 +118,6 @@ static void disagg_link_timer_work(struct work_struct *work)
 static void disagg_lane_lose(struct disagg_lane *lane)
 {
 	struct disagg_link *link = lane->link;
-
 	bool owes;
 
 	disagg_tcp_stop(lane, true);
@@ -132,6 +133,7 @@ static void disagg_lane_lose(struct disagg_lane *lane)
 	lane->lost = true;
 	spin_unlock_bh(&link->fail_lock);
 	WRITE_ONCE(link->nr_lost, link->nr_lost + 1);
+	trace_disagg_lane_state(lane, lane->generation, true);
 }
 
 static void disagg_lane_down_work(struct work_struct *work)
@@ -193,7 +195,9 @@ struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *o
 		INIT_WORK(&lane->tx_work, disagg_tcp_tx_work);
 		INIT_WORK(&lane->down_work, disagg_lane_down_work);
 		lane->slots = kvcalloc(depth, sizeof(*lane->slots), GFP_KERNEL);
-		if (!lane->slots) {
+		lane->latency = kcalloc(DISAGG_NR_OPERATIONS, sizeof(*lane->latency),
+					GFP_KERNEL);
+		if (!lane->slots || !lane->latency) {
 			disagg_link_free(link);
 			return NULL;
 		}
@@ -361,6 +365,7 @@ int disagg_link_replace_lane(struct disagg_link *link, u32 index, u32 generation
 	lane->lost = false;
 	spin_unlock_bh(&link->fail_lock);
 	WRITE_ONCE(link->nr_lost, link->nr_lost - 1);
+	trace_disagg_lane_state(lane, lane->generation, false);
 	clear_bit(DISAGG_LANE_FAIL_FAST, &lane->flags);
 	lane->sent_writes = false;
 	disagg_lane_set_doubt(lane, false);
@@ -504,6 +509,7 @@ void disagg_link_free(struct disagg_link *link)
 	for (i = 0; i < link->nr_lanes; i++) {
 		disagg_tcp_release(&link->lanes[i]);
 		kvfree(link->lanes[i].slots);
+		kfree(link->lanes[i].latency);
 	}
 	kfree(link);
 }
@@ -577,6 +583,7 @@ void disagg_lane_begin(struct disagg_lane *lane, struct disagg_io *io)
 		return;
 	slot->io = io;
 	io->frame.generation = cpu_to_le32(++slot->generation);
+	trace_disagg_send(lane, io);
 	if (lane->link->features & DISAGG_WIRE_F_CRC32C) {
 		if (disagg_io_has_payload(io))
 			io->frame.payload_crc =
@@ -601,6 +608,24 @@ static int disagg_status_to_errno(u16 status)
 	}
 }
 
+/* The operations of the wire, less PING, are those of the statistics, but from 1. */
+static void disagg_lane_account(struct disagg_lane *lane, const struct disagg_io *io)
+{
+	struct disagg_latency *latency = &lane->latency[io->frame.op - DISAGG_WIRE_OP_READ];
+	u64 ns = ktime_get_ns() - io->submitted;
+	u32 bucket = min(fls64(div_u64(ns, NSEC_PER_USEC)), DISAGG_LATENCY_BUCKETS - 1);
+
+	BUILD_BUG_ON(DISAGG_WIRE_OP_WRITE_ZEROES - DISAGG_WIRE_OP_READ -
+		     DISAGG_OPERATION_WRITE_ZEROES);
+	BUILD_BUG_ON(DISAGG_NR_OPERATIONS - DISAGG_OPERATION_WRITE_ZEROES - 1);
+
+	WRITE_ONCE(latency->replies, latency->replies + 1);
+	WRITE_ONCE(latency->total, latency->total + ns);
+	if (ns > latency->longest)
+		WRITE_ONCE(latency->longest, ns);
+	WRITE_ONCE(latency->buckets[bucket], latency->buckets[bucket] + 1);
+}
+
 static void disagg_lane_end(struct disagg_lane *lane, struct disagg_io *io,
 			    int error)
 {
@@ -609,6 +634,7 @@ static void disagg_lane_end(struct disagg_lane *lane, struct disagg_io *io,
 	lane->rx_io = NULL;
 	lane->owed -= io->waited;
 	WRITE_ONCE(lane->replies, lane->replies + 1);
+	disagg_lane_account(lane, io);
 	lane->link->ops->done(io, error, lane->rx_batch);
 }
 
@@ -654,6 +680,7 @@ int disagg_lane_reply(struct disagg_lane *lane)
 	if (payload > link->max_payload)
 		return disagg_lane_refuse(lane, "a payload that is too long");
 
+	trace_disagg_receive(lane, frame);
 	slot = &lane->slots[tag];
 	io = slot->io;
 	if (!io || le32_to_cpu(frame->generation) != slot->generation) {

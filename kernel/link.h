@@ -15,6 +15,7 @@ struct netlink_ext_ack;
 struct socket;
 
 #define DISAGG_REASON_LEN	96
+#define DISAGG_NR_OPERATIONS	5
 
 /**
  * struct disagg_io - one request on its way through a lane
@@ -33,6 +34,7 @@ struct socket;
  *	it is wholly sent
  * @splice: the payload's pages may be handed to the socket by reference
  * @waited: it has waited for a lost lane to come back, and is counted in its owed
+ * @submitted: when the lane got it; nanoseconds, monotonic
  */
 struct disagg_io {
 	struct llist_node node;
@@ -42,6 +44,20 @@ struct disagg_io {
 	u64 end_pos;
 	bool splice;
 	bool waited;
+	u64 submitted;
+};
+
+/**
+ * struct disagg_latency - how long requests of one operation took
+ * @total: nanoseconds, of all of them
+ * @longest: nanoseconds
+ * @buckets: as the netlink specification has them
+ */
+struct disagg_latency {
+	u64 replies;
+	u64 total;
+	u64 longest;
+	u64 buckets[DISAGG_LATENCY_BUCKETS];
 };
 
 /**
@@ -127,6 +143,7 @@ struct disagg_lane {
 	u64 stale;
 	u64 tx_bytes;
 	u64 rx_bytes;
+	struct disagg_latency *latency;	/* by enum disagg_operation; written as the slots are */
 };
 
 /**
@@ -160,6 +177,7 @@ enum disagg_link_flags {
 
 /**
  * struct disagg_link - the session between one device and its target
+ * @id: of the device, for traces
  * @owner: for @ops
  * @max_payload: bytes that may follow a frame
  * @depth: requests in flight per lane; tags are below it
@@ -179,6 +197,7 @@ enum disagg_link_flags {
  * @timer_work: does what @fail_fast and @dead_after say
  */
 struct disagg_link {
+	u32 id;
 	const struct disagg_link_ops *ops;
 	void *owner;
 	unsigned long flags;

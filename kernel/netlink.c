@@ -21,6 +21,7 @@
 /* Room for a device, and for each of its lanes. */
 #define DISAGG_MSG_DEVICE	1024
 #define DISAGG_MSG_LANE		(224 + DISAGG_REASON_LEN)
+#define DISAGG_MSG_LATENCY	(256 + DISAGG_NR_OPERATIONS * (64 + sizeof(struct disagg_latency)))
 
 /* Refuse: @attr, which may be NULL, is what @why is about. */
 static int disagg_refuse(struct genl_info *info, int err, int attr, const char *why)
@@ -809,6 +810,74 @@ static int disagg_check_lease(struct genl_info *info, const struct disagg_device
 	return 0;
 }
 
+static int disagg_put_latency(struct sk_buff *skb, u32 operation,
+			      const struct disagg_latency *latency)
+{
+	struct nlattr *nest = nla_nest_start(skb, DISAGG_A_DEVICE_LATENCY);
+
+	if (!nest ||
+	    nla_put_u32(skb, DISAGG_A_LATENCY_OPERATION, operation) ||
+	    nla_put_u64_64bit(skb, DISAGG_A_LATENCY_REPLIES, READ_ONCE(latency->replies),
+			      DISAGG_A_LATENCY_PAD) ||
+	    nla_put_u64_64bit(skb, DISAGG_A_LATENCY_TOTAL, READ_ONCE(latency->total),
+			      DISAGG_A_LATENCY_PAD) ||
+	    nla_put_u64_64bit(skb, DISAGG_A_LATENCY_LONGEST, READ_ONCE(latency->longest),
+			      DISAGG_A_LATENCY_PAD) ||
+	    nla_put(skb, DISAGG_A_LATENCY_BUCKETS, sizeof(latency->buckets), latency->buckets))
+		return -EMSGSIZE;
+	nla_nest_end(skb, nest);
+	return 0;
+}
+
+static int disagg_put_latencies(struct sk_buff *skb, struct genl_info *info,
+				const struct disagg_device *dev, const struct disagg_lane *lane)
+{
+	u32 i;
+	void *hdr;
+
+	hdr = genlmsg_put_reply(skb, info, &disagg_nl_family, 0, DISAGG_CMD_LATENCY_GET);
+	if (!hdr || nla_put_u32(skb, DISAGG_A_DEVICE_ID, dev->id) ||
+	    nla_put_string(skb, DISAGG_A_DEVICE_NODE, dev->node_name) ||
+	    nla_put_string(skb, DISAGG_A_DEVICE_NAME, dev->params.name) ||
+	    nla_put_u32(skb, DISAGG_A_DEVICE_LANE_INDEX, lane->index))
+		return -EMSGSIZE;
+	for (i = 0; i < DISAGG_NR_OPERATIONS; i++)
+		if (READ_ONCE(lane->latency[i].replies) &&
+		    disagg_put_latency(skb, i, &lane->latency[i]))
+			return -EMSGSIZE;
+	genlmsg_end(skb, hdr);
+	return 0;
+}
+
+int disagg_nl_latency_get_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct nlattr *index = info->attrs[DISAGG_A_DEVICE_LANE_INDEX];
+	struct disagg_device *dev;
+	struct sk_buff *reply;
+	int err;
+
+	if (!index)
+		return disagg_refuse_missing(info, DISAGG_A_DEVICE_LANE_INDEX,
+					     "lane-index is missing");
+	dev = disagg_find_device(info);
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+	if (nla_get_u32(index) >= dev->link->nr_lanes) {
+		disagg_device_put(dev);
+		return disagg_refuse(info, -ENOENT, DISAGG_A_DEVICE_LANE_INDEX,
+				     "lane-index: the device has no such lane");
+	}
+	reply = genlmsg_new(DISAGG_MSG_LATENCY, GFP_KERNEL);
+	err = reply ? disagg_put_latencies(reply, info, dev,
+					   &dev->link->lanes[nla_get_u32(index)]) : -ENOMEM;
+	disagg_device_put(dev);
+	if (err) {
+		nlmsg_free(reply);
+		return err;
+	}
+	return genlmsg_reply(reply, info);
+}
+
 /* The device's timers and lanes, as far as the message has them. admin_lock held. */
 static int disagg_set_link(struct genl_info *info, struct disagg_device *dev, u32 io_timeout)
 {
@@ -902,7 +971,7 @@ int disagg_nl_device_del_doit(struct sk_buff *skb, struct genl_info *info)
 
 int __init disagg_netlink_init(void)
 {
-#define OPS 10
+#define OPS 16
 	static const struct genl_multicast_group groups[] = {
 		[DISAGG_NLGRP_EVENTS] = { DISAGG_MCGRP_EVENTS, GENL_MCAST_CAP_NET_ADMIN },
 	};

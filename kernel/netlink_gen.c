@@ -93,6 +93,13 @@ static const struct nla_policy disagg_device_del_nl_policy[DISAGG_A_DEVICE_FORCE
 	[DISAGG_A_DEVICE_FORCE] = { .type = NLA_FLAG, },
 };
 
+/* DISAGG_CMD_LATENCY_GET - do */
+static const struct nla_policy disagg_latency_get_nl_policy[DISAGG_A_DEVICE_LANE_INDEX + 1] = {
+	[DISAGG_A_DEVICE_NODE] = { .type = NLA_NUL_STRING, .len = DISAGG_NAME_MAX, },
+	[DISAGG_A_DEVICE_NAME] = { .type = NLA_NUL_STRING, .len = DISAGG_NAME_MAX, },
+	[DISAGG_A_DEVICE_LANE_INDEX] = { .type = NLA_U32, },
+};
+
 /* Ops table for disagg */
 static const struct genl_split_ops disagg_nl_ops[] = {
 	{
@@ -158,6 +165,13 @@ static const struct genl_split_ops disagg_nl_ops[] = {
 		.doit		= disagg_nl_device_del_doit,
 		.policy		= disagg_device_del_nl_policy,
 		.maxattr	= DISAGG_A_DEVICE_FORCE,
+		.flags		= GENL_ADMIN_PERM | GENL_CMD_CAP_DO,
+	},
+	{
+		.cmd		= DISAGG_CMD_LATENCY_GET,
+		.doit		= disagg_nl_latency_get_doit,
+		.policy		= disagg_latency_get_nl_policy,
+		.maxattr	= DISAGG_A_DEVICE_LANE_INDEX,
 		.flags		= GENL_ADMIN_PERM | GENL_CMD_CAP_DO,
 	},
 };

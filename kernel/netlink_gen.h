@@ -28,6 +28,7 @@ int disagg_nl_device_get_dumpit(struct sk_buff *skb,
 int disagg_nl_device_new_doit(struct sk_buff *skb, struct genl_info *info);
 int disagg_nl_device_set_doit(struct sk_buff *skb, struct genl_info *info);
 int disagg_nl_device_del_doit(struct sk_buff *skb, struct genl_info *info);
+int disagg_nl_latency_get_doit(struct sk_buff *skb, struct genl_info *info);
 
 enum {
 	DISAGG_NLGRP_EVENTS,

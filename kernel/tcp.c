@@ -577,6 +577,7 @@ void disagg_lane_send(struct disagg_lane *lane, struct disagg_io *io, bool last)
 {
 	io->sent = 0;
 	io->waited = false;
+	io->submitted = ktime_get_ns();
 	llist_add(&io->node, &lane->tx_new);
 	if (last)
 		disagg_lane_kick(lane);

@@ -26,7 +26,7 @@ document()
 	jq -r "$1" "$WORK/document"
 }
 
-ktap_plan 52
+ktap_plan 58
 
 check "version without the module" valid version "$D" -j version
 check_eq "the module is said not to be loaded" "$(document '.module_loaded, .module, .api')" \
@@ -84,6 +84,14 @@ check_eq "it tells the new timer" "$(document .device.fail_fast_ns)" 60000000000
 check_eq "traffic is counted" "$(disk=$(disk_of n1 mem1)
 	dd if=/dev/zero of="$disk" bs=1M count=2 oflag=direct status=none
 	json .device.write_bytes "$D" -j device show n1/mem1)" $((2 << 20))
+check "device stats" valid device-stats "$D" -j device stats n1/mem1
+check_eq "they count what was answered" "$(document '[.devices[].lanes[].operations[].replies] | add')" \
+	"$(json '[.device.lanes[].replies] | add' "$D" -j device show n1/mem1)"
+check_eq "in the histogram too" "$(document '[.devices[].lanes[].operations[].buckets[]] | add')" \
+	"$(document '[.devices[].lanes[].operations[].replies] | add')"
+check "device stats fits 100 columns" narrow "$D" device stats
+check "3: stats of no device" valid_error 3 "$D" -j device stats n1/mem9
+check "device stats --watch" timeout --preserve-status -s INT 3 "$D" device stats --watch
 check "pretty documents are the same" valid node-show "$D" -jp node show n1
 check "node resize" valid node-resize "$D" -j node resize n1 mem0 96MiB
 check_eq "the device has grown" "$(document .device.size) $(blockdev --getsize64 "$(disk_of n1 mem0)")" \

@@ -61,7 +61,7 @@ _disaggctl()
 		target) choices='add list remove' ;;
 		resource | lease) choices=list ;;
 		node) choices='create list show delete resize' ;;
-		device) choices='list show set' ;;
+		device) choices='list show stats set' ;;
 		'target remove')
 			[[ ${#words[@]} -gt 2 ]] || choices=$(_disaggctl_names \
 				"${DISAGG_CONFDIR:-/etc/disagg}/targets.d" .yaml)
@@ -75,7 +75,7 @@ _disaggctl()
 			3) choices=$(_disaggctl_names "/dev/disagg/${words[2]}" '') ;;
 			esac
 			;;
-		'device show' | 'device set')
+		'device show' | 'device stats' | 'device set')
 			[[ ${#words[@]} -gt 2 ]] || choices=$(_disaggctl_devices)
 			;;
 		esac
@@ -94,6 +94,7 @@ _disaggctl()
 				choices+=' --crc --dry-run'
 				;;
 			'node delete') choices+=' --force --all' ;;
+			'device stats') choices+=' --watch' ;;
 			'device set') choices+=' --io-timeout --fail-fast --dead-after' ;;
 			esac
 		fi

@@ -34,6 +34,8 @@ const struct command commands[] = {
 	  3, 3, node_resize },
 	{ "device", "list", "", "devices of this host", NULL, 0, 0, device_list },
 	{ "device", "show", "NODE/DEVICE", "all about a device", NULL, 1, 1, device_show },
+	{ "device", "stats", "[NODE/DEVICE]", "how long requests took", device_stats_options, 0,
+	  1, device_stats },
 	{ "device", "set", "NODE/DEVICE", "change a device's timers", device_set_options, 1, 1,
 	  device_set },
 	{ "monitor", NULL, "", "print events as they happen", NULL, 0, 0, monitor_run },

@@ -372,6 +372,25 @@ int dsg_netlink_device(struct dsg_netlink *nl, const char *node, const char *nam
 		       device, fault);
 }
 
+static bool take_latency(struct nlmsghdr *nlh, struct request *req)
+{
+	return dsg_parse_latency(nlh, req->out);
+}
+
+int dsg_netlink_latency(struct dsg_netlink *nl, const char *node, const char *name,
+			uint32_t lane, struct dsg_latency latency[DSG_OPERATIONS],
+			struct dsg_fault *fault)
+{
+	struct nl_msg *msg = named_message(nl, DISAGG_CMD_LATENCY_GET, node, name);
+
+	memset(latency, 0, DSG_OPERATIONS * sizeof(*latency));
+	if (msg && nla_put_u32(msg, DISAGG_A_DEVICE_LANE_INDEX, lane)) {
+		nlmsg_free(msg);
+		msg = NULL;
+	}
+	return request(nl, msg, take_latency, latency, fault);
+}
+
 int dsg_netlink_node_new(struct dsg_netlink *nl, const char *name, struct dsg_fault *fault)
 {
 	return request(nl, named_message(nl, DISAGG_CMD_NODE_NEW, name, NULL), NULL, NULL, fault);

@@ -101,6 +101,21 @@ int dsg_netlink_node(struct dsg_netlink *nl, const char *name, struct dsg_kernel
 int dsg_netlink_device(struct dsg_netlink *nl, const char *node, const char *name,
 		       struct dsg_kernel_device *device, struct dsg_fault *fault);
 
+/* struct dsg_latency - requests of one operation on one lane; as in the spec */
+struct dsg_latency {
+	uint64_t replies;
+	uint64_t total_ns;
+	uint64_t longest_ns;
+	uint64_t buckets[DISAGG_LATENCY_BUCKETS];
+};
+
+#define DSG_OPERATIONS	(DISAGG_OPERATION_WRITE_ZEROES + 1)
+
+/* One lane's, by enum disagg_operation; DSG_NOT_FOUND. */
+int dsg_netlink_latency(struct dsg_netlink *nl, const char *node, const char *name,
+			uint32_t lane, struct dsg_latency latency[DSG_OPERATIONS],
+			struct dsg_fault *fault);
+
 int dsg_netlink_node_new(struct dsg_netlink *nl, const char *name, struct dsg_fault *fault);
 /* DSG_CONFLICT while a device is open, unless @force. */
 int dsg_netlink_node_del(struct dsg_netlink *nl, const char *name, bool force,
@@ -149,6 +164,7 @@ int dsg_netlink_monitor(int (*cb)(const struct dsg_event *event, void *arg), voi
 /* Words for enums of the family; never NULL. */
 const char *dsg_device_state_name(uint32_t state);
 const char *dsg_lane_state_name(uint32_t state);
+const char *dsg_operation_name(uint32_t operation);
 const char *dsg_device_kind_name(uint32_t kind);
 const char *dsg_resource_class_name(uint32_t class);
 

@@ -11,6 +11,7 @@
 bool dsg_parse_info(struct nlmsghdr *nlh, struct dsg_module_info *info);
 bool dsg_parse_node(struct nlmsghdr *nlh, struct dsg_kernel_node *node);
 bool dsg_parse_device(struct nlmsghdr *nlh, struct dsg_kernel_device *device);
+bool dsg_parse_latency(struct nlmsghdr *nlh, struct dsg_latency latency[DSG_OPERATIONS]);
 
 /*
  * Name of the attribute at byte @offset of the request @nlh ("device lane fd"),

@@ -127,6 +127,39 @@ bool dsg_parse_device(struct nlmsghdr *nlh, struct dsg_kernel_device *device)
 	return true;
 }
 
+static bool parse_latency(struct nlattr *nest, struct dsg_latency latency[DSG_OPERATIONS])
+{
+	struct nlattr *tb[DISAGG_A_LATENCY_MAX + 1], *buckets;
+	struct dsg_latency *l;
+	uint32_t operation;
+
+	if (nla_parse_nested(tb, DISAGG_A_LATENCY_MAX, nest, NULL) < 0)
+		return false;
+	operation = get_u32(tb[DISAGG_A_LATENCY_OPERATION]);
+	if (operation >= DSG_OPERATIONS)
+		return true;	/* one that came later */
+	l = &latency[operation];
+	l->replies = get_u64(tb[DISAGG_A_LATENCY_REPLIES]);
+	l->total_ns = get_u64(tb[DISAGG_A_LATENCY_TOTAL]);
+	l->longest_ns = get_u64(tb[DISAGG_A_LATENCY_LONGEST]);
+	buckets = tb[DISAGG_A_LATENCY_BUCKETS];
+	if (!buckets || nla_len(buckets) != sizeof(l->buckets))
+		return false;
+	memcpy(l->buckets, nla_data(buckets), sizeof(l->buckets));
+	return true;
+}
+
+bool dsg_parse_latency(struct nlmsghdr *nlh, struct dsg_latency latency[DSG_OPERATIONS])
+{
+	struct nlattr *attr;
+	int left;
+
+	nlmsg_for_each_attr(attr, nlh, sizeof(struct genlmsghdr), left)
+		if (nla_type(attr) == DISAGG_A_DEVICE_LATENCY && !parse_latency(attr, latency))
+			return false;
+	return true;
+}
+
 static const char *word(const char *const *words, size_t count, uint32_t value)
 {
 	return value < count ? words[value] : "unknown";
@@ -144,6 +177,13 @@ const char *dsg_lane_state_name(uint32_t state)
 	static const char *const words[] = { "live", "lost" };
 
 	return word(words, COUNT(words), state);
+}
+
+const char *dsg_operation_name(uint32_t operation)
+{
+	static const char *const words[] = { "read", "write", "flush", "discard", "write-zeroes" };
+
+	return word(words, COUNT(words), operation);
 }
 
 const char *dsg_device_kind_name(uint32_t kind)
