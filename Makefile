@@ -58,7 +58,7 @@ install: tools
 	$(Q)$(MAKE) -C tools --no-print-directory install
 	$(Q)$(MAKE) -C Documentation --no-print-directory install
 	$(Q)$(if $(DESTDIR),,tools/install/reload installed)
-	$(Q)echo "install: disagg $(VERSION): disaggctl, disaggd, disagg-agent, completion, units, udev rules and man pages under $(DESTDIR)$(PREFIX)"
+	$(Q)echo "install: disagg $(VERSION): disaggctl, disaggd, disagg-agent, completion, units, udev rules, dissector and man pages under $(DESTDIR)$(PREFIX)"
 	$(Q)echo "install: the module comes by 'make dkms-install' (every kernel) or 'make module_install' (one)"
 
 uninstall:

@@ -284,9 +284,9 @@ def find_disaggd():
 
 
 class Daemon:
-    """A disaggd of its own on a free port, with its files under @dir."""
+    """A disaggd of its own on a free port (or @listen), with its files under @dir."""
 
-    def __init__(self, dir, config=None, binary=None, **keys):
+    def __init__(self, dir, config=None, binary=None, listen=0, **keys):
         self.dir = dir
         self.binary = binary or find_disaggd()
         self.state = os.path.join(dir, "state")
@@ -297,7 +297,7 @@ class Daemon:
         if config is None:
             config = "resources:\n- {id: mem, class: memory, size: 64MiB}\n"
         with open(self.conf, "w") as f:
-            f.write(f"listen: ['127.0.0.1:0']\nstate-dir: {self.state}\n{config}\n")
+            f.write(f"listen: ['127.0.0.1:{listen}']\nstate-dir: {self.state}\n{config}\n")
             # Unless a test is about that, what a daemon had goes with it.
             if "restart-grace" not in config:
                 f.write("restart-grace: 0s\n")
