@@ -16,6 +16,16 @@ restart-grace: %s
 """
 
 
+def open_files(pid):
+    files = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            files.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:  # closed just now
+            pass
+    return files
+
+
 def ignores(pid, sig):
     with open(f"/proc/{pid}/status") as f:
         mask, = (int(line.split()[1], 16) for line in f if line.startswith("SigIgn:"))
@@ -178,6 +188,7 @@ def grows_meanwhile(folder):
         again = d.lane(g, 1, 2, features=0)
         assert lane.read(0, MIB) == again.read(0, MIB) == pattern("a", MIB)
         c = d.control()
+        c.sock.settimeout(100)
         if c.leases()[g.lease]["size"] == size:
             raise Skip("it was too quick")
         # Less than it makes room for: what lanes have of it stays as it is.
@@ -316,9 +327,7 @@ def other_version(folder):
             d.restart()
             assert os.waitpid(child, 0)[1] == signal.SIGKILL
             refused(E_STALE, d.control().release, g)
-            files = [os.readlink(f"/proc/{d.process.pid}/fd/{f}")
-                     for f in os.listdir(f"/proc/{d.process.pid}/fd")]
-            assert not [f for f in files if "memfd" in f], files
+            assert not [f for f in open_files(d.process.pid) if "memfd" in f]
 
 
 @test
@@ -381,6 +390,32 @@ def other_grace(folder):
         assert d.stop() == 0 and gone(worker)
         d.restart()
         assert d.control().leases() == {}
+
+
+@test
+def starts_that_fail(folder):
+    """a start that fails after all changes nothing for the workers."""
+    with Daemon(folder, CONFIG % "30s") as d, socket.create_server(("127.0.0.1", 0)) as taken:
+        g = d.control().lease(MIB)
+        lane, (worker,) = d.lane(g), d.workers()
+        assert d.stop() == 0
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        d.configure("restart-grace: 30s", "restart-grace: 0s")
+        d.configure("127.0.0.1:0", address)
+        does_not_start(d, "")
+        assert not gone(worker)
+        lane.read(0, 4096)
+        d.configure(address, "127.0.0.1:0")
+        d.configure("restart-grace: 0s", "restart-grace: 3s")
+        d.restart()
+        assert d.stop() == 0
+        # Nor does it make them wait longer.
+        d.configure("id: mem", "id: other")
+        end = time.monotonic() + 10
+        while not gone(worker):
+            does_not_start(d, "") if time.monotonic() < end else os.kill(worker, signal.SIGKILL)
+            time.sleep(0.3)
+        assert time.monotonic() < end, "the worker waits on and on"
 
 
 @test

@@ -8,7 +8,7 @@ set -u
 . "$(dirname "$0")/../lib.sh"
 VM="$TOP/selftests/lab/vm --no-build --timeout 120"
 
-ktap_plan 7
+ktap_plan 9
 
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -29,4 +29,10 @@ check "arguments arrive as they were" grep -qFx 'args: one  two *' "$dir/out"
 check "the environment arrives" grep -qx 'env: light blue' "$dir/out"
 check "the kernel is the stock one" grep -q '^6\.12\..*-amd64$' "$dir/out"
 check_eq "long output is whole" "$(grep -cE '^[0-9]+$' "$dir/out")" 20000
+
+# Killed long before its kernel is there, and started again.
+# shellcheck disable=SC2086
+$VM --boot 0.3 -- echo up >"$dir/out" 2>"$dir/err"
+check_eq "a guest that does not boot is started again" "$? $(<"$dir/out")" "0 up"
+check "and that is said" grep -q "has not booted in .*started again" "$dir/err"
 ktap_done

@@ -37,7 +37,7 @@ traced()
 # Where in the trace the first event is that has these words.
 place()
 {
-	traced "$@" | head -n 1 | awk '{ sub(":", "", $4); print $4 * 1000000 }'
+	traced "$@" | head -n 1 | awk '{ sub(":", "", $4); printf "%.0f\n", $4 * 1000000 }'
 }
 
 #

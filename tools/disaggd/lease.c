@@ -193,8 +193,6 @@ static int adopt(struct lease *l, struct candidate *c)
 
 	if (err)
 		return err;
-	/* It was started with what the configuration said then. */
-	worker_keep(c->worker, conf->keep_ns);
 	l->worker = c->worker;
 	c->worker = NULL;
 	log_info("lease %llu: goes on, worker %d", (unsigned long long)l->generation,
@@ -314,9 +312,15 @@ static int find_workers(struct candidates *all)
 	for (size_t i = 0; i < all->count; i++) {
 		struct candidate *c = &all->of[i];
 
-		if (c->worker && !worker_hear(c->worker, c->row.generation, c->row.id, deadline,
-					      &c->size))
-			c->worker = NULL;
+		int err = c->worker ? worker_hear(&c->worker, c->row.generation, c->row.id,
+						  deadline, &c->size) : 0;
+
+		if (err) {
+			log_error("lease %llu on resource %s: its worker cannot be heard: %s",
+				  (unsigned long long)c->row.generation, c->row.resource,
+				  strerror(-err));
+			return err;
+		}
 	}
 	return 0;
 }
@@ -364,9 +368,18 @@ int leases_open(const struct config *config)
 	forget_candidates(&all);
 	if (!err)
 		worker_sweep(has_worker);
+	worker_bury();
 	if (!err && all.count)
 		log_info("journal: %zu leases were open, %u go on", all.count, count);
 	return err;
+}
+
+/* They were started with what the configuration said then. */
+void leases_keep(void)
+{
+	for (struct lease *l = leases; l; l = l->next)
+		if (l->worker && l->worker->adopted)
+			worker_keep(l->worker, conf->keep_ns);
 }
 
 /*

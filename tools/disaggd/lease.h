@@ -60,6 +60,8 @@ struct lease {
 
 /* Take over what the journal holds; 0 or -errno. */
 int leases_open(const struct config *config);
+/* The start has succeeded: from now on the configuration's restart-grace holds for all. */
+void leases_keep(void);
 /*
  * Stop the workers that are not kept, bounded; the loop must turn until
  * leases_working() is false. leases_close() leaves the others to the next daemon.

@@ -191,6 +191,7 @@ static int run(const struct config *config)
 	if (err)
 		goto out_listeners;
 
+	leases_keep();
 	notify("READY=1\n");
 	err = serve_until(asked_to_stop, DSG_NO_DEADLINE);
 

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <linux/memfd.h>
@@ -32,13 +33,18 @@ static uint64_t round_up(uint64_t n, uint64_t unit)
  */
 static uint16_t grow(struct serve *s, uint64_t from, uint64_t to)
 {
-	uint64_t page = page_of(s);
+	uint64_t page = page_of(s), have;
+	struct stat st;
 
 	from = round_up(from, page);
 	to = round_up(to, page);
 	if (from == to)
 		return DISAGG_WIRE_OK;
-	if (ftruncate(s->fd, (off_t)to)) {
+	if (fstat(s->fd, &st))
+		return DISAGG_WIRE_E_INTERNAL;
+	/* What an earlier daemon has ordered may be there, and published meanwhile. */
+	have = (uint64_t)st.st_size;
+	if (to > have && ftruncate(s->fd, (off_t)to)) {
 		log_error("memory: cannot size %llu bytes: %s", (unsigned long long)to,
 			  strerror(errno));
 		return DISAGG_WIRE_E_NO_SPACE;
@@ -50,7 +56,7 @@ static uint16_t grow(struct serve *s, uint64_t from, uint64_t to)
 			continue;
 		log_error("memory: cannot allocate %llu bytes: %s",
 			  (unsigned long long)(to - from), strerror(errno));
-		if (ftruncate(s->fd, (off_t)from))
+		if (to > have && ftruncate(s->fd, (off_t)have))
 			log_error("memory: cannot shrink: %s", strerror(errno));
 		return DISAGG_WIRE_E_NO_SPACE;
 	}

@@ -17,6 +17,9 @@
 #include "serve.h"
 #include "wire.h"
 
+#define NAME_TRIES	100
+#define SETTLE_NS	DSG_NSEC_PER_SEC	/* signals of one occasion come within it */
+
 static struct serve serve = { .fd = -1 };
 static int listener = -1;
 
@@ -58,9 +61,32 @@ static ssize_t receive(void *buf, size_t len, int *fd)
 	return n;
 }
 
+static bool parent_is_gone(void)
+{
+	char c;
+
+	return recv(WORKER_FD_ORDERS, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 /*
- * Be found by the next parent. The name is a parent's to take away: it knows whether
- * the worker that has it is the one that is meant.
+ * A worker of the parent before, which was on its way when that died, may have taken the
+ * name just now: it will find itself without a parent, and end. Return: 0 or -1.
+ */
+static int take_name(int fd, const struct sockaddr_un *address)
+{
+	for (int i = 0; i < NAME_TRIES; i++) {
+		if (!bind(fd, (const struct sockaddr *)address, sizeof(*address)))
+			return 0;
+		if (errno != EADDRINUSE || parent_is_gone())
+			return -1;
+		unlink(address->sun_path);
+	}
+	return -1;
+}
+
+/*
+ * Be found by the next parent. The name is otherwise a parent's to take away: it knows
+ * whether the worker that has it is the one that is meant.
  */
 static int listen_for_parent(void)
 {
@@ -73,8 +99,7 @@ static int listen_for_parent(void)
 		 (unsigned long long)serve.setup.generation);
 	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/%s", folder,
 		 name);
-	if (folder < 0 || fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) ||
-	    listen(fd, SOMAXCONN)) {
+	if (folder < 0 || fd < 0 || take_name(fd, &address) || listen(fd, SOMAXCONN)) {
 		log_error("worker: %s/%s: %s", serve.setup.path, name, strerror(errno));
 		if (fd >= 0)
 			close(fd);
@@ -83,13 +108,6 @@ static int listen_for_parent(void)
 	if (folder >= 0)
 		close(folder);
 	return fd;
-}
-
-static bool parent_is_gone(void)
-{
-	char c;
-
-	return recv(WORKER_FD_ORDERS, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
 static bool say_hello(int fd)
@@ -119,6 +137,9 @@ static bool say_hello(int fd)
 	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof(hello);
 }
 
+/* The parent has given an order. */
+static bool ordered = true;
+
 /* Take over who connects, if it is the next parent. */
 static bool accept_parent(void)
 {
@@ -142,15 +163,23 @@ static bool accept_parent(void)
  */
 static bool await_parent(void)
 {
-	uint64_t deadline = dsg_deadline(serve.setup.keep_ns);
+	static uint64_t deadline;
+	uint64_t settled = dsg_deadline(SETTLE_NS), now, until;
 	struct pollfd p = { .fd = listener, .events = POLLIN };
 	bool found = false;
-	uint64_t now;
 
-	signal(SIGTERM, SIG_DFL);
-	while (!found && (now = dsg_now_ns()) < deadline)
-		found = poll(&p, 1, (int)((deadline - now) / 1000000 + 1)) > 0 &&
+	/* A parent that came and ordered nothing, since it could not start, was none. */
+	if (ordered)
+		deadline = dsg_deadline(serve.setup.keep_ns);
+	ordered = false;
+	while (!found && (now = dsg_now_ns()) < deadline) {
+		/* What has ended the parent may be on its way to this process too. */
+		if (now >= settled)
+			signal(SIGTERM, SIG_DFL);
+		until = now < settled && settled < deadline ? settled : deadline;
+		found = poll(&p, 1, (int)((until - now) / 1000000 + 1)) > 0 &&
 			accept_parent();
+	}
 	signal(SIGTERM, SIG_IGN);
 	return found;
 }
@@ -233,6 +262,7 @@ static int take_orders(void)
 				continue;
 			return n > 0 ? 1 : 0;	/* the parent is gone */
 		}
+		ordered = true;
 		switch (order.type) {
 		case WORKER_LANE:
 			if (fd >= 0 && order.lane < DISAGG_WIRE_MAX_LANES)

@@ -395,7 +395,10 @@ static int ms_until(uint64_t deadline)
 	return now < deadline ? (int)((deadline - now) / 1000000 + 1) : 0;
 }
 
-/* What it says of itself, and its counters' memfd; -1 if it does not in time. */
+/*
+ * What it says of itself, and its counters' memfd; -EPROTO if it does not in time or not
+ * as it should, -EMFILE if there is no room for the memfd.
+ */
 static int hear_hello(int fd, uint64_t deadline, struct worker_hello *hello)
 {
 	union {
@@ -413,21 +416,22 @@ static int hear_hello(int fd, uint64_t deadline, struct worker_hello *hello)
 	ssize_t n;
 
 	if (poll(&p, 1, ms_until(deadline)) <= 0)
-		return -1;
+		return -EPROTO;
 	n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
 	c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
 	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
 	    c->cmsg_len == CMSG_LEN(sizeof(int)))
 		memcpy(&shared, CMSG_DATA(c), sizeof(int));
-	if (n == (ssize_t)sizeof(*hello))
+	if (n == (ssize_t)sizeof(*hello) && shared >= 0)
 		return shared;
 	if (shared >= 0)
 		close(shared);
-	return -1;
+	return n == (ssize_t)sizeof(*hello) && msg.msg_flags & MSG_CTRUNC ? -EMFILE : -EPROTO;
 }
 
 /* Killed, and its memory not free yet. */
 static struct dying {
+	uint64_t generation;
 	pid_t pid;
 	int pidfd;
 } *dying;
@@ -439,24 +443,25 @@ static void kill_kept(uint64_t generation, pid_t pid, int pidfd)
 	struct dying *more = realloc(dying, (dying_count + 1) * sizeof(*more));
 
 	pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
-	unlink_socket(generation);
 	if (!more) {
 		close(pidfd);
 		return;
 	}
 	dying = more;
-	dying[dying_count++] = (struct dying){ pid, pidfd };
+	dying[dying_count++] = (struct dying){ generation, pid, pidfd };
 }
 
-/* What they hold is given away next. */
-static void await_dying(void)
+void worker_bury(void)
 {
 	uint64_t deadline = dsg_deadline(DEATH_NS);
 
 	for (size_t i = 0; i < dying_count; i++) {
 		struct pollfd p = { .fd = dying[i].pidfd, .events = POLLIN };
 
-		if (poll(&p, 1, ms_until(deadline)) <= 0)
+		/* While it has its name a daemon that comes later will find it. */
+		if (poll(&p, 1, ms_until(deadline)) > 0)
+			unlink_socket(dying[i].generation);
+		else
 			log_warning("worker %d was killed and is not dead yet",
 				    (int)dying[i].pid);
 		close(dying[i].pidfd);
@@ -466,23 +471,28 @@ static void await_dying(void)
 	dying_count = 0;
 }
 
-bool worker_hear(struct worker *w, uint64_t generation, const uint8_t id[DISAGG_WIRE_UUID_LEN],
-		 uint64_t deadline, uint64_t *size)
+int worker_hear(struct worker **worker, uint64_t generation,
+		const uint8_t id[DISAGG_WIRE_UUID_LEN], uint64_t deadline, uint64_t *size)
 {
+	struct worker *w = *worker;
 	struct worker_hello hello;
-	int shared = hear_hello(w->reports.fd, deadline, &hello);
+	int shared = hear_hello(w->reports.fd, deadline, &hello), err;
 
+	if (shared == -EMFILE)
+		return shared;
 	if (shared < 0 || hello.version != WORKER_VERSION || hello.generation != generation ||
 	    memcmp(hello.lease, id, sizeof(hello.lease)))
 		goto err_kill;
 	w->shared = mmap(NULL, sizeof(*w->shared), PROT_READ, MAP_SHARED, shared, 0);
 	if (w->shared == MAP_FAILED) {
+		err = -errno;
 		w->shared = NULL;
-		goto err_kill;
+		close(shared);
+		return err;
 	}
 	close(shared);
 	*size = hello.size;
-	return true;
+	return 0;
 
 err_kill:
 	log_warning("worker %d of lease %llu does not answer as it should: killed", (int)w->pid,
@@ -492,7 +502,8 @@ err_kill:
 	if (shared >= 0)
 		close(shared);
 	worker_free(w);
-	return false;
+	*worker = NULL;
+	return 0;
 }
 
 int worker_adopt(struct worker *w, struct lease *lease)
@@ -541,7 +552,6 @@ void worker_sweep(bool (*wanted)(uint64_t generation))
 		closedir(dir);
 	else if (dup >= 0)
 		close(dup);
-	await_dying();
 }
 
 void worker_counts(const struct worker *w, uint64_t *read_bytes,

@@ -129,17 +129,20 @@ struct worker *worker_start(struct lease *lease, const struct worker_setup *setu
  */
 int worker_find(uint64_t generation, struct worker **worker);
 /*
- * Is it @id's, and how much may its lanes use? False: it did not answer as it should
- * until @deadline (ns, monotonic); it was killed, and @worker is freed.
+ * Is it @id's, and how much may its lanes use? If it does not answer as it should until
+ * @deadline (ns, monotonic) it is killed, and *@worker is NULL. 0 or -errno: this process
+ * lacks something.
  */
-bool worker_hear(struct worker *worker, uint64_t generation,
-		 const uint8_t id[DISAGG_WIRE_UUID_LEN], uint64_t deadline, uint64_t *size);
+int worker_hear(struct worker **worker, uint64_t generation,
+		const uint8_t id[DISAGG_WIRE_UUID_LEN], uint64_t deadline, uint64_t *size);
 /* From now on it works for @lease; 0 or -errno. */
 int worker_adopt(struct worker *worker, struct lease *lease);
 /* Leave it to the next daemon. */
 void worker_abandon(struct worker *worker);
-/* Kill those that an earlier daemon left and nobody has adopted, and wait, bounded. */
+/* Kill those that an earlier daemon left and nobody has adopted. */
 void worker_sweep(bool (*wanted)(uint64_t generation));
+/* Wait, within bounds, for all that were killed. */
+void worker_bury(void);
 /* Pass on the lane @fd, which stays the caller's; 0 or -errno. */
 int worker_lane(struct worker *worker, const struct worker_order *order, int fd);
 int worker_resize(struct worker *worker, uint64_t size);
