@@ -36,7 +36,7 @@ nameless malformed
 huge-reply length
 trickle in.time'
 
-ktap_plan $(($(wc -l <<<"$MODES") * 2 + 11))
+ktap_plan $(($(wc -l <<<"$MODES") * 2 + 13))
 
 while read -r mode pattern; do
 	start_fake bad "$mode"
@@ -69,6 +69,11 @@ stop_fake bad
 "$D" target add nowhere no-such-host.invalid --no-check >/dev/null
 check_fails 8 'no-such-host' "a host that does not exist" within 6 create --memory 1M --target nowhere
 "$D" target remove nowhere >/dev/null
+
+# What could be written but not read again.
+check_fails 2 'no IPv6 address' "brackets around one colon" \
+	"$D" target add odd '[a:]:1' --no-check
+check_fails 2 'characters' "a bracket in a host's name" "$D" target add odd '::]' --no-check
 
 # Many silent ones at once take no longer than one.
 for i in 1 2 3 4 5 6 7 8; do

@@ -58,6 +58,10 @@ const char *dsg_address_parse(const char *text, char host[DSG_HOST_LEN], uint16_
 			service = end + 2;
 		else if (end[1])
 			return "after ']' comes nothing but :PORT";
+		/* Records have it without brackets: it must not look like HOST:PORT. */
+		colon = memchr(text, ':', (size_t)(end - text));
+		if (colon && !memchr(colon + 1, ':', (size_t)(end - colon - 1)))
+			return "what is in brackets is no IPv6 address";
 	} else if (colon && !strchr(colon + 1, ':')) {
 		end = colon;
 		service = colon + 1;
@@ -69,7 +73,7 @@ const char *dsg_address_parse(const char *text, char host[DSG_HOST_LEN], uint16_
 	if (end - text >= DSG_HOST_LEN)
 		return "the host is too long";
 	for (const char *p = text; p < end; p++)
-		if (*p <= ' ' || *p > '~' || strchr("\"'\\/#@,", *p))
+		if (*p <= ' ' || *p > '~' || strchr("\"'\\/#@,[]", *p))
 			return "the host has characters that no host has";
 	memcpy(host, text, (size_t)(end - text));
 	host[end - text] = '\0';
