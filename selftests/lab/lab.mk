@@ -12,6 +12,16 @@ demo:
 bench:
 	@KERNEL="$(KERNEL)" RUNS="$(RUNS)" selftests/bench/bench
 
+# TIME=600 seconds altogether, FUZZ=NAME one harness.
+fuzz:
+	@TIME="$(TIME)" FUZZ="$(FUZZ)" selftests/fuzz/fuzz
+
+# The whole of what `make check` does a tenth of.
+soak:
+	@SUITE=fuzz FUZZ_TIME=60 FUZZ_FRAMES=1000000 TIMEOUT=3600 V="$(V)" selftests/run
+	@SUITE=control TEST=test_fuzz_01 KERNEL="$(KERNEL)" FUZZ_MESSAGES=100000 TIMEOUT=3600 \
+		V="$(V)" selftests/run
+
 # The roots, so that what follows is quick.
 lab:
 	@selftests/lab/root trixie
@@ -24,4 +34,4 @@ shell:
 clean-lab:
 	@selftests/lab/clean
 
-.PHONY: check demo bench lab shell clean-lab
+.PHONY: check demo bench fuzz soak lab shell clean-lab
