@@ -556,6 +556,9 @@ int main(void)
 		/* Timers and lanes may have been set so that it is of no more use. */
 		if (!(i % 512) && device_state(&nl, "n", "d") != DISAGG_DEVICE_STATE_LIVE)
 			start_afresh();
+		if (i && !(i % 10000))
+			note("%u refused after %lu s", refused,
+			     (unsigned long)(now_ms() - start) / 1000);
 	}
 	note("%lu s", (unsigned long)(now_ms() - start) / 1000);
 	for (unsigned int i = 0; i <= DISAGG_CMD_MAX; i++)
