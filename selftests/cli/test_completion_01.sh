@@ -28,7 +28,7 @@ complete_words()
 
 ktap_plan 17
 check_eq "objects" "$(complete_words disaggctl '')" \
-	"device help lease monitor node resource target version"
+	"device doctor help lease monitor node resource target version"
 check_eq "objects by their beginning" "$(complete_words disaggctl no)" node
 check_eq "verbs" "$(complete_words disaggctl node '')" "create delete list resize show"
 check_eq "verbs after an option" "$(complete_words disaggctl -j target '')" "add list remove"

@@ -40,6 +40,12 @@ valid()
 	documented "$name" "$WORK/document"
 }
 
+# document FILTER: what jq's FILTER makes of the last document.
+document()
+{
+	jq -r "$1" "$WORK/document"
+}
+
 # valid_error STATUS COMMAND…: COMMAND fails with STATUS, prints nothing on stdout
 # and a documented error with that code on stderr, which stays in $WORK/document.
 valid_error()

@@ -20,12 +20,6 @@ configure_target t1 "{id: dram, class: memory, size: 256MiB}" \
 truncate -s 64M "$WORK/disk.img"
 run_target t1
 
-# document FILTER: what jq's FILTER makes of the last document.
-document()
-{
-	jq -r "$1" "$WORK/document"
-}
-
 ktap_plan 58
 
 check "version without the module" valid version "$D" -j version

@@ -55,7 +55,7 @@ _disaggctl()
 	*)
 		case ${words[*]:0:2} in
 		'')
-			choices='target resource lease node device monitor version'
+			choices='target resource lease node device monitor doctor version'
 			[[ $help ]] || choices+=' help'
 			;;
 		target) choices='add list remove' ;;

@@ -39,6 +39,8 @@ const struct command commands[] = {
 	{ "device", "set", "NODE/DEVICE", "change a device's timers", device_set_options, 1, 1,
 	  device_set },
 	{ "monitor", NULL, "", "print events as they happen", NULL, 0, 0, monitor_run },
+	{ "doctor", NULL, "", "check all that nodes depend on, and name remedies", NULL, 0, 0,
+	  doctor_run },
 	{ "version", NULL, "", "versions of the tool, the module and the protocols", NULL, 0, 0,
 	  version_show },
 };

@@ -65,6 +65,22 @@ static int load(struct dsg_fault *fault)
 	return err ? explain(fault, err < 0 ? -err : EPERM) : 0;
 }
 
+int module_installed(struct dsg_fault *fault)
+{
+	struct kmod_ctx *ctx = kmod_new(NULL, NULL);
+	struct kmod_module *module = NULL;
+	const char *path = NULL;
+
+	if (!ctx)
+		return dsg_fault_memory(fault);
+	kmod_set_log_priority(ctx, 0);
+	if (!kmod_module_new_from_name(ctx, MODULE, &module))
+		path = kmod_module_get_path(module);
+	kmod_module_unref(module);
+	kmod_unref(ctx);
+	return path ? 0 : explain(fault, ENOENT);
+}
+
 int module_open(struct dsg_netlink **nl, struct dsg_fault *fault)
 {
 	int err = dsg_netlink_open(nl, fault);

@@ -1,0 +1,80 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# disaggctl doctor: a healthy host, and one ailment after the other.
+
+set -u
+# shellcheck source=selftests/lib.sh
+. "$(dirname "$0")/../lib.sh"
+# shellcheck source=selftests/common.sh
+. "$(dirname "$0")/../common.sh"
+# shellcheck source=selftests/control/cli.sh
+. "$(dirname "$0")/cli.sh"
+
+D=$DISAGGCTL
+
+ktap_plan 25
+start_checker
+
+# finding CHECK RESULT WORDS [REMEDY]: there is such a finding.
+finding()
+{
+	"$D" -j doctor >"$WORK/doctor" 2>/dev/null
+	jq -e --arg c "$1" --arg r "$2" --arg w "$3" --arg m "${4:-}" '.checks | any(
+		.check == $c and .result == $r and (.finding | contains($w)) and
+		(if $m == "" then .remedy == null else .remedy // "" | contains($m) end))' \
+		"$WORK/doctor" >/dev/null && return
+	jq -c '.checks[]' "$WORK/doctor"
+	return 1
+}
+
+check "no target is known" finding target warning "none is known" "target add"
+check "the module is not loaded yet" finding module ok "installed"
+need_module
+start_target t1 "{id: dram, class: memory, size: 64MiB}"
+check "no agent" finding agent warning "given up at once" "systemctl enable"
+start_agent
+"$D" node create n1 --memory 16MiB --lanes 1 --io-timeout 2s >/dev/null || die "no node"
+wait_for 10 test -b /dev/disagg/n1/mem0
+check "all is well" "$D" doctor
+check "in a document, too" valid doctor "$D" -j doctor
+check_eq "nothing has failed" "$(document '[.checks[] | select(.result == "failed")] | length')" 0
+check "the module" finding module ok "is loaded"
+check "the agent" finding agent ok "runs"
+check "the node" finding node ok "1 of 1"
+check "the device" finding device ok "/dev/disagg/n1/mem0"
+check "the target" finding target ok "t1 answers in"
+check "the secrets" finding keys ok "only root"
+
+chmod 644 "$DISAGG_STATEDIR/nodes/n1.json"
+check "secrets that others can read" finding keys failed "n1.json" "chmod"
+chmod 600 "$DISAGG_STATEDIR/nodes/n1.json"
+
+mkswap "$(disk_of n1 mem0)" >/dev/null
+swapon "$(disk_of n1 mem0)"
+check "swap, with the agent" finding swap ok "/dev/disagg"
+stop_agent KILL
+check "swap, without it" finding swap failed "no agent" "systemctl enable"
+swapoff "$(disk_of n1 mem0)"
+check "a device that waits for an agent that does not run" \
+	finding agent failed "n1/mem0 would wait" "systemctl enable"
+
+stop_target t1 KILL
+pkill -KILL -f '^disaggd --worker dram$'
+check "a device is lost" wait_for 10 finding device failed "n1/mem0 is lost" "fail-fast 0"
+check "its target is not there" finding target failed "t1" "disaggd running"
+check "its node is degraded" finding node warning "n1 is degraded"
+check_fails 1 "checks failed" "the exit code tells" "$D" doctor
+check "the remedy is shown" grep -q "> disaggctl\|> bring target" <("$D" doctor 2>/dev/null)
+"$D" device set n1/mem0 --dead-after 0 >/dev/null
+check "a device is dead" wait_for 10 finding device failed "n1/mem0 is dead" "node delete n1 --force"
+run_target t1
+"$D" node delete n1 --force >/dev/null
+check "when it is gone, so is the finding" wait_for 10 "$D" doctor
+
+echo nonsense >"$DISAGG_STATEDIR/nodes/n2.json"
+chmod 600 "$DISAGG_STATEDIR/nodes/n2.json"
+check "a record that can't be read" finding node failed "n2 is damaged" "backup"
+rm "$DISAGG_STATEDIR/nodes/n2.json"
+check "nothing is left" nothing_left t1
+ktap_done

@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: GPL-2.0
+/* disaggctl doctor: look at all that this host's nodes depend on, and name remedies. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/timex.h>
+#include <unistd.h>
+
+#include "describe.h"
+#include "file.h"
+#include "probe.h"
+#include "size.h"
+
+#define FILES_MIN	1024	/* a node's lanes are sockets of one process, for a moment */
+
+enum result { FINE, WARNING, BAD };
+static const char *const words[] = { "ok", "warning", "failed" };
+
+/* struct finding - @remedy: what to do, empty if nothing is */
+struct finding {
+	const char *check;
+	enum result result;
+	char text[512];
+	char remedy[384];
+};
+
+struct findings {
+	struct finding *items;
+	size_t count;
+	bool no_memory;
+};
+
+__attribute__((format(printf, 5, 6)))
+static void find(struct findings *all, const char *check, enum result result,
+		 const char *remedy, const char *fmt, ...)
+{
+	struct finding *more = realloc(all->items, (all->count + 1) * sizeof(*more));
+	va_list args;
+
+	if (!more) {
+		all->no_memory = true;
+		return;
+	}
+	all->items = more;
+	more += all->count++;
+	more->check = check;
+	more->result = result;
+	snprintf(more->remedy, sizeof(more->remedy), "%s", remedy);
+	va_start(args, fmt);
+	vsnprintf(more->text, sizeof(more->text), fmt, args);
+	va_end(args);
+}
+
+static void check_module(struct findings *all, struct dsg_netlink *nl)
+{
+	struct dsg_module_info info;
+	struct dsg_fault fault;
+
+	if (!nl) {
+		if (module_installed(&fault))
+			find(all, "module", BAD, fault.hint, "%s", fault.reason);
+		else
+			find(all, "module", FINE, "",
+			     "installed, and loaded when the first node is made");
+		return;
+	}
+	if (dsg_netlink_info(nl, &info, &fault))
+		find(all, "module", BAD, fault.hint, "%s", fault.reason);
+	else if (info.wire != DISAGG_WIRE_VERSION || strcmp(info.version, DISAGG_VERSION))
+		find(all, "module", info.wire == DISAGG_WIRE_VERSION ? WARNING : BAD,
+		     "install both from one release; reload the module when no node is left",
+		     "version %s (wire %u) is loaded, disaggctl is %s (wire %u)", info.version,
+		     info.wire, DISAGG_VERSION, DISAGG_WIRE_VERSION);
+	else
+		find(all, "module", FINE, "", "version %s is loaded", info.version);
+}
+
+/* Is any of the devices one whose lost links somebody must restore? */
+static const struct dsg_kernel_device *waits_for_agent(const struct host_view *view)
+{
+	for (size_t i = 0; i < view->device_count; i++)
+		if (view->devices[i].dead_after_ms)
+			return &view->devices[i];
+	return NULL;
+}
+
+static void check_agent(struct findings *all, const struct host_view *view)
+{
+	const struct dsg_kernel_device *dev = waits_for_agent(view);
+
+	if (dsg_lock_held(DSG_AGENT_LOCK))
+		find(all, "agent", FINE, "", "runs, and restores links");
+	else if (dev)
+		find(all, "agent", BAD, "systemctl enable --now disagg-agent",
+		     "does not run: nobody restores links, and %s/%s would wait for it", dev->node,
+		     dev->name);
+	else
+		find(all, "agent", WARNING, "systemctl enable --now disagg-agent",
+		     "does not run: a device whose link is lost is given up at once");
+}
+
+static const char *remedy_of(const char *state, const char *node, char buf[128])
+{
+	const char *force = !strcmp(state, "unmanaged") ? " --force" : "";
+
+	if (!strcmp(state, "degraded"))
+		return "";	/* its devices say */
+	if (!strcmp(state, "damaged"))
+		return "restore the record from a backup, or remove it; its leases are on the targets";
+	snprintf(buf, 128, "disaggctl node delete %s%s", node, force);
+	return buf;
+}
+
+static void check_nodes(struct findings *all, const struct host_view *view)
+{
+	size_t up = 0;
+
+	for (size_t i = 0; i < view->node_count; i++) {
+		const struct node_view *node = &view->nodes[i];
+		const char *state = node_view_state(view, node);
+		char remedy[128];
+
+		if (!strcmp(state, "up") || !strcmp(state, "creating"))
+			up++;
+		else
+			find(all, "node", strcmp(state, "degraded") ? BAD : WARNING,
+			     remedy_of(state, node->name, remedy), "%s is %s", node->name, state);
+	}
+	if (up)
+		find(all, "node", FINE, "", "%zu of %zu are as they should be", up,
+		     view->node_count);
+}
+
+static void check_device(struct findings *all, const struct dsg_kernel_device *dev)
+{
+	char path[128], remedy[384], name[2 * DISAGG_NAME_MAX + 2];
+
+	snprintf(name, sizeof(name), "%s/%s", dev->node, dev->name);
+	if (dev->state == DISAGG_DEVICE_STATE_LOST) {
+		const char *reason = "";
+
+		for (uint32_t i = 0; i < dev->lane_count && !*reason; i++)
+			if (dev->lanes[i].state == DISAGG_LANE_STATE_LOST)
+				reason = dev->lanes[i].reason;
+		snprintf(remedy, sizeof(remedy),
+			 "bring target %s or the way to it back, or let I/O fail: "
+			 "disaggctl device set %s --fail-fast 0", dev->target, name);
+		find(all, "device", BAD, remedy, "%s is lost, and its I/O waits: %s", name, reason);
+	} else if (dev->state == DISAGG_DEVICE_STATE_DEAD) {
+		snprintf(remedy, sizeof(remedy),
+			 "unmount what is on it, and disaggctl node delete %s --force", dev->node);
+		find(all, "device", BAD, remedy, "%s is dead: %s", name, dev->reason);
+	} else if (!strncmp(device_path(dev->node, dev->name, dev->disk, path), "/dev/disagg/", 12)) {
+		find(all, "device", FINE, "", "%s is %s, as %s", name,
+		     dsg_device_state_name(dev->state), path);
+	} else {
+		find(all, "device", WARNING,
+		     "install disagg's udev rules, and udevadm trigger --subsystem-match=block",
+		     "%s has no name in /dev/disagg, only %s", name, path);
+	}
+}
+
+/* The records have the secrets of leases in them. */
+static void check_keys(struct findings *all)
+{
+	char dir[512], remedy[384];
+	struct stat st;
+	DIR *d;
+
+	snprintf(dir, sizeof(dir), "%s/nodes", dsg_statedir());
+	snprintf(remedy, sizeof(remedy), "chown -R root: %s; chmod -R go-rwx %s", dir, dir);
+	d = opendir(dir);
+	if (!d && errno == ENOENT) {
+		find(all, "keys", FINE, "", "there are none yet");
+		return;
+	}
+	if (!d) {
+		find(all, "keys", BAD, "run it as root", "%s: %s", dir, strerror(errno));
+		return;
+	}
+	if (!fstat(dirfd(d), &st) && (st.st_mode & 0077 || st.st_uid != geteuid()))
+		find(all, "keys", BAD, remedy, "others than root may look into %s", dir);
+	for (struct dirent *entry; (entry = readdir(d));)
+		if (!fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) &&
+		    S_ISREG(st.st_mode) && (st.st_mode & 0077 || st.st_uid != geteuid()))
+			find(all, "keys", BAD, remedy, "others than root may read %s/%s", dir,
+			     entry->d_name);
+	closedir(d);
+	if (!all->count || strcmp(all->items[all->count - 1].check, "keys"))
+		find(all, "keys", FINE, "", "only root can read the secrets of leases");
+}
+
+static void check_targets(struct findings *all, struct cli *cli)
+{
+	struct dsg_probe *probes = NULL;
+	struct dsg_target *targets;
+	struct dsg_fault fault;
+	size_t count;
+
+	if (dsg_targets_load(&targets, &count, &fault)) {
+		find(all, "target", BAD, fault.hint, "%s", fault.reason);
+		return;
+	}
+	progress(cli, "waiting for targets");
+	if (!count)
+		find(all, "target", WARNING, "disaggctl target add NAME ADDRESS", "none is known");
+	else if (dsg_probe_targets(targets, count, DSG_PROBE_INVENTORY, DSG_PROBE_NS, &probes,
+				   &fault))
+		find(all, "target", BAD, fault.hint, "%s", fault.reason);
+	for (size_t i = 0; probes && i < count; i++) {
+		char rtt[DSG_SIZE_STRLEN];
+
+		if (probes[i].fault.code)
+			find(all, "target", BAD, probes[i].fault.hint, "%s", probes[i].fault.reason);
+		else
+			find(all, "target", probes[i].count ? FINE : WARNING,
+			     probes[i].count ? "" : "look at its disaggd.yaml",
+			     "%s answers in %s and offers %zu resources", targets[i].name,
+			     dsg_duration_format(probes[i].rtt_ns, rtt), probes[i].count);
+	}
+	dsg_probes_free(probes, count);
+	free(targets);
+}
+
+/* Leases have ends, and logs of several hosts are read side by side. */
+static void check_clock(struct findings *all)
+{
+	struct timex tx = { .modes = 0 };
+
+	if (adjtimex(&tx) < 0)
+		find(all, "clock", WARNING, "", "adjtimex: %s", strerror(errno));
+	else if (tx.status & STA_UNSYNC)
+		find(all, "clock", WARNING, "timedatectl set-ntp true, or another NTP client",
+		     "nobody keeps the clock right");
+	else
+		find(all, "clock", FINE, "", "synchronized, within %ld us", tx.maxerror);
+}
+
+static void check_limits(struct findings *all)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit)) {
+		find(all, "limits", WARNING, "", "getrlimit: %s", strerror(errno));
+		return;
+	}
+	if (limit.rlim_cur < FILES_MIN)
+		find(all, "limits", WARNING, "ulimit -n 1024",
+		     "%llu open files are few for nodes of many lanes",
+		     (unsigned long long)limit.rlim_cur);
+	else
+		find(all, "limits", FINE, "", "%llu open files",
+		     (unsigned long long)limit.rlim_cur);
+}
+
+/* Memory that can only be freed by writing to a device that is lost stays taken. */
+static void check_swap(struct findings *all)
+{
+	char *text, *line, *rest;
+	struct dsg_fault fault;
+
+	if (dsg_file_read("/proc/swaps", 1 << 16, &text, NULL, &fault))
+		return;	/* this kernel has no swap */
+	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		if (strncmp(line, "/dev/disagg", 11))
+			continue;
+		line[strcspn(line, " \t")] = '\0';
+		if (dsg_lock_held(DSG_AGENT_LOCK))
+			find(all, "swap", FINE, "", "%s, and the agent runs", line);
+		else
+			find(all, "swap", BAD, "systemctl enable --now disagg-agent",
+			     "%s, and no agent: when its link is lost, so is what is swapped out",
+			     line);
+	}
+	free(text);
+}
+
+static void print_findings(struct cli *cli, const struct findings *all)
+{
+	struct json_object *document, *list;
+
+	if (!cli->json) {
+		for (size_t i = 0; i < all->count; i++) {
+			const struct finding *f = &all->items[i];
+
+			printf("%-8s %-8s %s\n", words[f->result], f->check, f->text);
+			if (*f->remedy)
+				printf("%17s > %s\n", "", f->remedy);
+		}
+		return;
+	}
+	document = json_document();
+	list = json_object_new_array();
+	for (size_t i = 0; i < all->count; i++) {
+		const struct finding *f = &all->items[i];
+		struct json_object *o = json_object_new_object();
+
+		put_string(o, "check", f->check);
+		put_string(o, "result", words[f->result]);
+		put_string(o, "finding", f->text);
+		put_string_or_null(o, "remedy", f->remedy);
+		json_object_array_add(list, o);
+	}
+	put_value(document, "checks", list);
+	json_print(cli, document);
+}
+
+static int judge(const struct findings *all, struct dsg_fault *fault)
+{
+	size_t bad = 0;
+
+	for (size_t i = 0; i < all->count; i++)
+		bad += all->items[i].result == BAD;
+	if (all->no_memory)
+		return dsg_fault_memory(fault);
+	if (!bad)
+		return 0;
+	return dsg_fault_set(fault, DSG_FAILED, "%zu of %zu checks failed", bad, all->count);
+}
+
+int doctor_run(struct cli *cli, int argc, char **argv, struct dsg_fault *fault)
+{
+	struct findings all = { .count = 0 };
+	struct host_view view;
+	struct dsg_netlink *nl;
+	int err;
+
+	(void)argc;
+	(void)argv;
+	err = module_open_if_loaded(&nl, fault);
+	if (!err)
+		err = host_view_load(cli, nl, &view, fault);
+	if (!err) {
+		check_module(&all, nl);
+		check_agent(&all, &view);
+		check_nodes(&all, &view);
+		for (size_t i = 0; i < view.device_count; i++)
+			check_device(&all, &view.devices[i]);
+		check_swap(&all);
+		check_keys(&all);
+		check_targets(&all, cli);
+		check_clock(&all);
+		check_limits(&all);
+		progress(cli, "%s", "");
+		print_findings(cli, &all);
+		err = judge(&all, fault);
+		host_view_free(&view);
+	}
+	dsg_netlink_close(nl);
+	free(all.items);
+	return err;
+}
