@@ -291,8 +291,12 @@ wait_for 10 module_free
 check "the module can go" rmmod disagg
 "$DISAGGCTL" node create n3 --memory 16MiB --lanes 2 >/dev/null || die "no node"
 reset_all
-sleep 0.2
-check "and is watched again when it is back" wait_for 10 in_state n3/mem0 live
+# renewed: every lane has had another connection than its first.
+renewed()
+{
+	[ "$(json '[.device.lanes[].connections] | min' "$DISAGGCTL" -j device show n3/mem0)" -gt 1 ]
+}
+check "and is watched again when it is back" wait_for 10 renewed
 "$DISAGGCTL" node delete n3 >/dev/null
 stop_agent
 check "nothing is left" nothing_left t1

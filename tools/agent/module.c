@@ -237,6 +237,7 @@ static int find_family(void)
 /* Whatever events said or did not say: this is how things are. */
 static void look_at_all(void)
 {
+	static bool said;
 	uint16_t before = family;
 	int err = find_family();
 
@@ -251,10 +252,12 @@ static void look_at_all(void)
 		err = look_at_devices();
 	if (!err && before != family)
 		say(LOG_INFO, "watching %u devices", devices_count());
-	if (!err)
-		return;
-	say(LOG_WARNING, "asking the module for its devices: %s; trying on", strerror(-err));
-	look_again(AGAIN_NS);
+	if (err && !said)
+		say(LOG_WARNING, "asking the module for its devices: %s; trying on",
+		    strerror(-err));
+	said = err;
+	if (err)
+		look_again(AGAIN_NS);
 }
 
 static void on_controller(const struct nlmsghdr *nlh)
