@@ -168,7 +168,7 @@ static void check_device(struct findings *all, const struct dsg_kernel_device *d
 /* The records have the secrets of leases in them. */
 static void check_keys(struct findings *all)
 {
-	char dir[512], remedy[384];
+	char dir[512], remedy[2 * sizeof(dir) + 64];
 	struct stat st;
 	DIR *d;
 
