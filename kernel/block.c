@@ -276,7 +276,7 @@ static void disagg_block_link_down(struct disagg_link *link)
 	blk_mq_tagset_busy_iter(&block->tag_set, disagg_fail_started, &failing);
 	llist_for_each_entry_safe(req, next, failing.flushes, io.node)
 		disagg_fail_request(block, blk_mq_rq_from_pdu(req));
-	blk_mq_unquiesce_queue(block->disk->queue);
+	disagg_compat_unquiesce(block->disk->queue);
 	/* Telling takes memory, which may take the end of these requests. */
 	disagg_device_tell(dev);
 }

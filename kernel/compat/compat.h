@@ -78,6 +78,20 @@ static inline void disagg_compat_genl_fold(struct genl_family *family,
 #define DISAGG_MQ_F_MERGE	0
 #endif
 
+/*
+ * 6.1 lays down a request that finds the queue quiesced without a word, also when the
+ * queue is let go before it lies there: nobody would ever take it up. Who saw the queue
+ * quiesced is in a section that can be waited for.
+ */
+static inline void disagg_compat_unquiesce(struct request_queue *q)
+{
+	blk_mq_unquiesce_queue(q);
+#ifdef DISAGG_HAVE_QUIESCE_OF_QUEUE
+	blk_mq_wait_quiesce_done(q);
+	blk_mq_run_hw_queues(q, true);
+#endif
+}
+
 /* The head of an open() that is given its disk, as "disk". */
 #ifdef DISAGG_HAVE_OPEN_GENDISK
 #define DISAGG_DISK_OPEN(name) \

@@ -77,6 +77,10 @@ probe OPEN_GENDISK "linux/blkdev.h" \
 probe SK_USE_TASK_FRAG "net/sock.h" \
 	"struct sock *sk = NULL; sk->sk_use_task_frag = false;"
 
+# Until 6.2 it is a queue, not a set of tags, whose quiescing is waited for.
+probe QUIESCE_OF_QUEUE "linux/blk-mq.h" \
+	"void (*done)(struct request_queue *q) = blk_mq_wait_quiesce_done; (void)done;"
+
 wait
 
 if ! grep -q 1 "$work/COMPILER.def"; then
