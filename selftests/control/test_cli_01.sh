@@ -20,7 +20,7 @@ configure_target t1 "{id: dram, class: memory, size: 256MiB}" \
 truncate -s 64M "$WORK/disk.img"
 run_target t1
 
-ktap_plan 58
+ktap_plan 62
 
 check "version without the module" valid version "$D" -j version
 check_eq "the module is said not to be loaded" "$(document '.module_loaded, .module, .api')" \
@@ -86,6 +86,32 @@ check_eq "in the histogram too" "$(document '[.devices[].lanes[].operations[].bu
 check "device stats fits 100 columns" narrow "$D" device stats
 check "3: stats of no device" valid_error 3 "$D" -j device stats n1/mem9
 check "device stats --watch" timeout --preserve-status -s INT 3 "$D" device stats --watch
+timeout -s INT 3 "$D" -jp device stats --watch >"$WORK/watched"
+check "it prints a document a line" "$CONTROL/schema/check" device-stats --lines <"$WORK/watched"
+
+# A device that goes between two looks, and another one that has its number and names.
+"$D" node create w --memory 4MiB >/dev/null
+dd if="$(disk_of w mem0)" of=/dev/null bs=4k count=300 iflag=direct status=none
+"$D" device stats --watch >"$WORK/watched" &
+watch=$!
+wait_for 10 test -s "$WORK/watched"
+kill -STOP $watch
+"$D" node delete w >/dev/null
+"$D" node create w --memory 4MiB >/dev/null
+dd if="$(disk_of w mem0)" of=/dev/null bs=4k count=3 iflag=direct status=none
+kill -CONT $watch
+check "another device of the same names is watched" wait_for 10 grep -q ^w/mem0 "$WORK/watched"
+kill -INT $watch
+wait $watch
+check_eq "from its own beginning" \
+	"$(awk '$1 == "w/mem0" && ($3 < 1 || $3 > 299)' "$WORK/watched")" ""
+"$D" device stats w/mem0 --watch >/dev/null 2>"$WORK/watched.err" &
+watch=$!
+sleep 1.5	# it has looked once more
+"$D" node delete w >/dev/null
+wait $watch
+check_eq "device stats --watch ends when the device goes" \
+	"$? $(grep -c "no device w/mem0" "$WORK/watched.err")" "3 1"
 check "pretty documents are the same" valid node-show "$D" -jp node show n1
 check "node resize" valid node-resize "$D" -j node resize n1 mem0 96MiB
 check_eq "the device has grown" "$(document .device.size) $(blockdev --getsize64 "$(disk_of n1 mem0)")" \
@@ -101,7 +127,7 @@ check "monitor prints a document a line" "$CONTROL/schema/check" monitor --lines
 check_eq "monitor has seen everything" \
 	"$(jq -r .event "$WORK/events" | sort | uniq -c | awk '{ print $2 "=" $1 }' |
 		grep -E 'new|node-delete|device-delete|loaded' | tr '\n' ' ')" \
-	"device-delete=4 device-new=4 module-loaded=1 node-delete=2 node-new=2 "
+	"device-delete=6 device-new=6 module-loaded=1 node-delete=4 node-new=4 "
 check "monitor is silent on stderr" test ! -s "$WORK/events.err"
 check "json.rst is made from the schema" "$CONTROL/schema/tables" --check
 check "nothing is left" nothing_left t1

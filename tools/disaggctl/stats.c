@@ -15,9 +15,10 @@
 #define OPERATIONS	DSG_OPERATIONS
 #define INTERVAL_MS	1000
 
-/* struct stats - a device; @lanes[lane][operation], cumulative */
+/* struct stats - a device; @lanes[lane][operation], cumulative since @created */
 struct stats {
 	uint32_t id;
+	uint64_t created;
 	char node[DISAGG_NAME_MAX + 1];
 	char name[DISAGG_NAME_MAX + 1];
 	uint32_t lane_count;
@@ -52,6 +53,7 @@ static int take_stats(struct dsg_netlink *nl, const struct dsg_kernel_device *de
 	int err = 0;
 
 	stats->id = dev->id;
+	stats->created = dev->created;
 	memcpy(stats->node, dev->node, sizeof(stats->node));
 	memcpy(stats->name, dev->name, sizeof(stats->name));
 	stats->lane_count = dev->lane_count;
@@ -100,6 +102,7 @@ static int snapshot_of(struct dsg_netlink *nl, const char *node, const char *nam
 	size_t count = 1;
 	int err;
 
+	*shot = (struct snapshot) { .count = 0 };
 	if (!nl) {
 		count = 0;
 		err = node ? DSG_NOT_FOUND : 0;
@@ -143,26 +146,36 @@ static struct dsg_latency sum_of(const struct stats *stats, int operation)
 	return sum;
 }
 
+/* The same device, not a later one of its number and names. */
 static const struct stats *find(const struct snapshot *shot, const struct stats *stats)
 {
 	for (size_t i = 0; shot && i < shot->count; i++)
 		if (shot->devices[i].id == stats->id &&
+		    shot->devices[i].created == stats->created &&
 		    !strcmp(shot->devices[i].node, stats->node) &&
 		    !strcmp(shot->devices[i].name, stats->name))
 			return &shot->devices[i];
 	return NULL;
 }
 
-/* "<64us": @permille of the requests took less. The histogram knows powers of two. */
+/*
+ * "<64us": @permille of the requests took less. The histogram knows powers of two. It was
+ * not read in the same moment as the number of replies, so its own sum counts.
+ */
 static const char *percentile(const struct dsg_latency *l, uint64_t permille,
 			      char buf[DSG_SIZE_STRLEN + 1])
 {
-	uint64_t below = 0;
+	uint64_t all = 0, below = 0;
 	int i = 0;
 
+	for (int k = 0; k < DISAGG_LATENCY_BUCKETS; k++)
+		all += l->buckets[k];
+	buf[0] = '\0';
+	if (!all)
+		return buf;
 	while (i < DISAGG_LATENCY_BUCKETS - 1) {
 		below += l->buckets[i];
-		if (below * 1000 >= l->replies * permille)
+		if (below * 1000 >= all * permille)
 			break;
 		i++;
 	}
@@ -283,8 +296,8 @@ static void print_snapshot(struct cli *cli, const struct snapshot *shot,
 		putchar('\n');
 }
 
-/* Until a signal comes, the reader or the device goes. */
-static int watch_on(struct cli *cli, struct dsg_netlink *nl, const char *node, const char *name,
+/* Until a signal comes, the reader or the device goes. The module may come meanwhile. */
+static int watch_on(struct cli *cli, struct dsg_netlink **nl, const char *node, const char *name,
 		    struct snapshot *before, struct dsg_fault *fault)
 {
 	struct pollfd stop = { .events = POLLIN };
@@ -298,11 +311,14 @@ static int watch_on(struct cli *cli, struct dsg_netlink *nl, const char *node, c
 	stop.fd = signalfd(-1, &signals, SFD_CLOEXEC);
 	if (stop.fd < 0)
 		return dsg_fault_errno(fault, errno, "waiting for signals");
-	cli->pretty = false;	/* one document per line */
 	while (!err && !fflush(stdout) && !ferror(stdout) && !poll(&stop, 1, INTERVAL_MS)) {
 		struct snapshot shot;
 
-		err = snapshot_of(nl, node, name, &shot, fault);
+		if (!*nl)
+			err = module_open_if_loaded(nl, fault);
+		if (err)
+			break;
+		err = snapshot_of(*nl, node, name, &shot, fault);
 		if (!err)
 			print_snapshot(cli, &shot, before);
 		snapshot_free(before);
@@ -332,11 +348,13 @@ int device_stats(struct cli *cli, int argc, char **argv, struct dsg_fault *fault
 	err = module_open_if_loaded(&nl, fault);
 	if (err)
 		return err;
+	if (watch)
+		cli->pretty = false;	/* one document per line */
 	err = snapshot_of(nl, node, name, &shot, fault);
 	if (!err && (!watch || cli->json))
 		print_snapshot(cli, &shot, NULL);
 	if (!err && watch)
-		err = watch_on(cli, nl, node, name, &shot, fault);
+		err = watch_on(cli, &nl, node, name, &shot, fault);
 	dsg_netlink_close(nl);
 	snapshot_free(&shot);
 	if (err == DSG_NOT_FOUND && node) {
