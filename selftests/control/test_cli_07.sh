@@ -13,7 +13,7 @@ set -u
 
 D=$DISAGGCTL
 
-ktap_plan 25
+ktap_plan 27
 start_checker
 
 # finding CHECK RESULT WORDS [REMEDY]: there is such a finding.
@@ -49,6 +49,13 @@ check "the secrets" finding keys ok "only root"
 chmod 644 "$DISAGG_STATEDIR/nodes/n1.json"
 check "secrets that others can read" finding keys failed "n1.json" "chmod"
 chmod 600 "$DISAGG_STATEDIR/nodes/n1.json"
+long=$WORK/$(printf 'x%.0s' {1..200})/$(printf 'y%.0s' {1..200})
+mkdir -p "$long"
+cp -r "$DISAGG_STATEDIR/nodes" "$long/"
+chmod 644 "$long/nodes/n1.json"
+check "the remedy is not cut off, whatever the folder" \
+	env DISAGG_STATEDIR="$long" bash -c "$(declare -f finding); D=$D WORK=$WORK
+		finding keys failed n1.json 'chmod -R go-rwx $long/nodes'"
 
 mkswap "$(disk_of n1 mem0)" >/dev/null
 swapon "$(disk_of n1 mem0)"
@@ -71,6 +78,12 @@ check "a device is dead" wait_for 10 finding device failed "n1/mem0 is dead" "no
 run_target t1
 "$D" node delete n1 --force >/dev/null
 check "when it is gone, so is the finding" wait_for 10 "$D" doctor
+
+"$D" node create n2 --memory 4MiB,4MiB --lanes 1 >/dev/null || die "no node"
+"$SUITE_DIR/delete_device.py" n2 mem1
+check "a device that somebody has deleted" \
+	finding device failed "n2/mem1 is not there" "node delete n2"
+"$D" node delete n2 >/dev/null
 
 echo nonsense >"$DISAGG_STATEDIR/nodes/n2.json"
 chmod 600 "$DISAGG_STATEDIR/nodes/n2.json"

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,12 +22,15 @@
 enum result { FINE, WARNING, BAD };
 static const char *const words[] = { "ok", "warning", "failed" };
 
-/* struct finding - @remedy: what to do, empty if nothing is */
+/*
+ * struct finding - @remedy: what to do, empty if nothing is. Both at their full length: a
+ * command that is cut off is another command.
+ */
 struct finding {
 	const char *check;
 	enum result result;
-	char text[512];
-	char remedy[384];
+	char *text;
+	char *remedy;
 };
 
 struct findings {
@@ -50,10 +54,26 @@ static void find(struct findings *all, const char *check, enum result result,
 	more += all->count++;
 	more->check = check;
 	more->result = result;
-	snprintf(more->remedy, sizeof(more->remedy), "%s", remedy);
+	more->remedy = strdup(remedy);
 	va_start(args, fmt);
-	vsnprintf(more->text, sizeof(more->text), fmt, args);
+	if (vasprintf(&more->text, fmt, args) < 0)
+		more->text = NULL;
 	va_end(args);
+	if (more->remedy && more->text)
+		return;
+	all->no_memory = true;
+	all->count--;
+	free(more->remedy);
+	free(more->text);
+}
+
+static void findings_free(struct findings *all)
+{
+	for (size_t i = 0; i < all->count; i++) {
+		free(all->items[i].remedy);
+		free(all->items[i].text);
+	}
+	free(all->items);
 }
 
 static void check_module(struct findings *all, struct dsg_netlink *nl)
@@ -116,6 +136,19 @@ static const char *remedy_of(const char *state, const char *node, char buf[128])
 	return buf;
 }
 
+/* Somebody has deleted it past disaggctl; its lease stands. */
+static void check_absent(struct findings *all, const struct host_view *view,
+			 const struct node_view *node)
+{
+	char remedy[128];
+
+	snprintf(remedy, sizeof(remedy), "disaggctl node delete %s, and make it again", node->name);
+	for (size_t i = 0; i < node->record.count; i++)
+		if (!host_view_device(view, node->name, node->record.devices[i].name))
+			find(all, "device", BAD, remedy, "%s/%s is not there any more", node->name,
+			     node->record.devices[i].name);
+}
+
 static void check_nodes(struct findings *all, const struct host_view *view)
 {
 	size_t up = 0;
@@ -130,6 +163,8 @@ static void check_nodes(struct findings *all, const struct host_view *view)
 		else
 			find(all, "node", strcmp(state, "degraded") ? BAD : WARNING,
 			     remedy_of(state, node->name, remedy), "%s is %s", node->name, state);
+		if (!strcmp(state, "degraded"))
+			check_absent(all, view, node);
 	}
 	if (up)
 		find(all, "node", FINE, "", "%zu of %zu are as they should be", up,
@@ -155,6 +190,8 @@ static void check_device(struct findings *all, const struct dsg_kernel_device *d
 		snprintf(remedy, sizeof(remedy),
 			 "unmount what is on it, and disaggctl node delete %s --force", dev->node);
 		find(all, "device", BAD, remedy, "%s is dead: %s", name, dev->reason);
+	} else if (dev->state != DISAGG_DEVICE_STATE_LIVE) {
+		find(all, "device", FINE, "", "%s is %s", name, dsg_device_state_name(dev->state));
 	} else if (!strncmp(device_path(dev->node, dev->name, dev->disk, path), "/dev/disagg/", 12)) {
 		find(all, "device", FINE, "", "%s is %s, as %s", name,
 		     dsg_device_state_name(dev->state), path);
@@ -168,7 +205,7 @@ static void check_device(struct findings *all, const struct dsg_kernel_device *d
 /* The records have the secrets of leases in them. */
 static void check_keys(struct findings *all)
 {
-	char dir[512], remedy[2 * sizeof(dir) + 64];
+	char dir[PATH_MAX], remedy[2 * sizeof(dir) + 64];
 	struct stat st;
 	DIR *d;
 
@@ -249,7 +286,9 @@ static void check_limits(struct findings *all)
 		find(all, "limits", WARNING, "", "getrlimit: %s", strerror(errno));
 		return;
 	}
-	if (limit.rlim_cur < FILES_MIN)
+	if (limit.rlim_cur == RLIM_INFINITY)
+		find(all, "limits", FINE, "", "open files are not limited");
+	else if (limit.rlim_cur < FILES_MIN)
 		find(all, "limits", WARNING, "ulimit -n 1024",
 		     "%llu open files are few for nodes of many lanes",
 		     (unsigned long long)limit.rlim_cur);
@@ -352,6 +391,6 @@ int doctor_run(struct cli *cli, int argc, char **argv, struct dsg_fault *fault)
 		host_view_free(&view);
 	}
 	dsg_netlink_close(nl);
-	free(all.items);
+	findings_free(&all);
 	return err;
 }
