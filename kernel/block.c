@@ -187,6 +187,9 @@ static void disagg_show_rq(struct seq_file *m, struct request *rq)
 	const struct disagg_lane *lane = rq->mq_hctx->driver_data;
 	const struct disagg_io *io = &req->io;
 
+	/* One that a scheduler or a list of the block layer still has. */
+	if (!blk_mq_request_started(rq))
+		return;
 	seq_printf(m, ", .lane=%u, .offset=%llu, .length=%u, .generation=%u, .sent=%u, .age_ms=%llu",
 		   lane->index, le64_to_cpu(io->frame.offset), le32_to_cpu(io->frame.length),
 		   le32_to_cpu(io->frame.generation), READ_ONCE(io->sent),
