@@ -122,7 +122,7 @@ static void good_message(struct msg *m)
 		DISAGG_CMD_INFO_GET, DISAGG_CMD_NODE_GET, DISAGG_CMD_NODE_NEW,
 		DISAGG_CMD_NODE_DEL, DISAGG_CMD_DEVICE_GET, DISAGG_CMD_DEVICE_SET,
 		DISAGG_CMD_DEVICE_DEL, DISAGG_CMD_DEVICE_NEW, DISAGG_CMD_DEVICE_NEW,
-		DISAGG_CMD_DEVICE_NEW,
+		DISAGG_CMD_DEVICE_NEW, DISAGG_CMD_LATENCY_GET,
 	};
 	uint8_t cmd = cmds[chance(sizeof(cmds))];
 
@@ -143,6 +143,11 @@ static void good_message(struct msg *m)
 		put_str(m, DISAGG_A_DEVICE_NAME, chance(2) ? "d" : odd_name());
 		if (cmd == DISAGG_CMD_DEVICE_DEL && !chance(4))
 			put(m, DISAGG_A_DEVICE_FORCE, NULL, 0);
+		break;
+	case DISAGG_CMD_LATENCY_GET:
+		put_str(m, DISAGG_A_DEVICE_NODE, chance(8) ? "n" : odd_name());
+		put_str(m, DISAGG_A_DEVICE_NAME, chance(8) ? "d" : odd_name());
+		put_u32(m, DISAGG_A_DEVICE_LANE_INDEX, chance(2) ? 0 : (uint32_t)odd_number());
 		break;
 	case DISAGG_CMD_DEVICE_SET:
 		good_device_set(m);
