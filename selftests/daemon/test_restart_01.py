@@ -4,6 +4,7 @@
 import os
 import signal
 import socket
+import sqlite3
 import struct
 import time
 
@@ -198,6 +199,43 @@ def grows_meanwhile(folder):
         again.write(31 * MIB, pattern("b", MIB))
         assert again.read(8 * MIB, MIB) == bytes(MIB)
         assert lane.read(31 * MIB, MIB) == pattern("b", MIB)
+
+
+def lent(worker):
+    """The bytes that a worker has memory for."""
+    fds = f"/proc/{worker}/fd/"
+    return next(os.stat(fds + fd).st_size for fd in os.listdir(fds)
+                if "disaggd-lease" in os.readlink(fds + fd))
+
+
+@test
+def grown_for_nobody(folder):
+    """what a worker has made for a RESIZE that did not come about is given back."""
+    with Daemon(folder, CONFIG.replace("64MiB", "64MiB, prealloc: yes") % "30s") as d:
+        c, other = d.control(), d.control()
+        g = c.lease(8 * MIB)
+        lane = d.lane(g)
+        lane.write(7 * MIB, pattern("a", MIB))
+        worker, = d.workers()
+        os.kill(worker, signal.SIGSTOP)
+        other.sock.sendall(other.frame(RESIZE, other.ref(RESIZE, g, size=32 * MIB)))
+        refused(E_BUSY, c.act, RESIZE, g, size=24 * MIB)
+        d.kill()
+        os.kill(worker, signal.SIGCONT)
+        eventually(lambda: lent(worker) == 32 * MIB)
+        d.restart()
+        eventually(lambda: lent(worker) == 8 * MIB)
+        assert lane.read(7 * MIB, MIB) == pattern("a", MIB)
+        # The same when the journal does not take it.
+        db = sqlite3.connect(f"{d.state}/journal.sqlite", isolation_level=None)
+        db.execute("BEGIN IMMEDIATE")
+        refused(E_INTERNAL, d.control().act, RESIZE, g, size=16 * MIB)
+        db.execute("ROLLBACK")
+        db.close()
+        eventually(lambda: lent(worker) == 8 * MIB)
+        d.control().act(RESIZE, g, size=16 * MIB)
+        assert lent(worker) == 16 * MIB
+        assert d.lane(g, 1, 2).read(7 * MIB, 2 * MIB) == pattern("a", MIB) + bytes(MIB)
 
 
 @test

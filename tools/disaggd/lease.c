@@ -374,12 +374,22 @@ int leases_open(const struct config *config)
 	return err;
 }
 
+/* Its worker may have made room for a RESIZE that did not come about: nobody counts that. */
+static void give_back(struct lease *l)
+{
+	if (l->resource->conf->class == DISAGG_WIRE_CLASS_MEMORY && l->held == l->size)
+		worker_resize(l->worker, l->size);
+}
+
 /* They were started with what the configuration said then. */
 void leases_keep(void)
 {
-	for (struct lease *l = leases; l; l = l->next)
-		if (l->worker && l->worker->adopted)
-			worker_keep(l->worker, conf->keep_ns);
+	for (struct lease *l = leases; l; l = l->next) {
+		if (!l->worker || !l->worker->adopted)
+			continue;
+		worker_keep(l->worker, conf->keep_ns);
+		give_back(l);
+	}
 }
 
 /*
@@ -715,7 +725,7 @@ uint16_t lease_resize(struct lease *l, uint64_t size)
 
 void lease_worker_resized(struct lease *l, uint16_t status, uint64_t size)
 {
-	/* What the daemon before has ordered may be reported to this one. */
+	/* Nobody waits for what was given back. */
 	if (l->state != LEASE_COMMITTED || l->held == l->size || l->held != size ||
 	    l->publishing)
 		return;
@@ -727,6 +737,7 @@ void lease_worker_resized(struct lease *l, uint16_t status, uint64_t size)
 		status = DISAGG_WIRE_E_INTERNAL;
 	if (status) {
 		l->held = l->size;
+		give_back(l);
 		lease_done(l, DISAGG_WIRE_OP_RESIZE, status);
 		return;
 	}

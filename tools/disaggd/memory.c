@@ -97,12 +97,24 @@ static uint16_t memory_open(struct serve *s)
 	return grow(s, 0, s->setup.size);
 }
 
+/* Lanes have no more than @size: what a RESIZE has made beyond it, and failed later. */
+static void give_back(struct serve *s, uint64_t size)
+{
+	uint64_t keep = round_up(size, page_of(s));
+	struct stat st;
+
+	if (!fstat(s->fd, &st) && (uint64_t)st.st_size > keep && ftruncate(s->fd, (off_t)keep))
+		log_error("memory: cannot shrink: %s", strerror(errno));
+}
+
 static uint16_t memory_resize(struct serve *s, uint64_t size)
 {
 	uint64_t old = atomic_load(&s->size);
 
-	if (size <= old)
-		return DISAGG_WIRE_OK;	/* lanes have what is there */
+	if (size <= old) {
+		give_back(s, old);
+		return DISAGG_WIRE_OK;
+	}
 	if (size > s->setup.max_size)
 		return DISAGG_WIRE_E_NO_SPACE;
 	return grow(s, old, size);

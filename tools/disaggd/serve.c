@@ -140,6 +140,10 @@ static bool say_hello(int fd)
 /* The parent has given an order. */
 static bool ordered = true;
 
+/* Which parent it is, and that its successor does not come while it is reported to. */
+static pthread_mutex_t parent_lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned int parent;
+
 /* Take over who connects, if it is the next parent. */
 static bool accept_parent(void)
 {
@@ -150,9 +154,13 @@ static bool accept_parent(void)
 
 	if (fd < 0)
 		return false;
+	/* Who reports meanwhile finds the old one's socket shut: this does not wait. */
+	pthread_mutex_lock(&parent_lock);
 	ok = !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) &&
 	     peer.uid == geteuid() && say_hello(fd) &&
 	     dup3(fd, WORKER_FD_ORDERS, O_CLOEXEC) >= 0;
+	parent += ok;
+	pthread_mutex_unlock(&parent_lock);
 	close(fd);
 	return ok;
 }
@@ -213,6 +221,7 @@ static void stop(int how)
 struct resize {
 	pthread_t thread;
 	uint64_t size;
+	unsigned int parent;	/* who has ordered it */
 	struct resize *before;	/* NULL: the first */
 };
 
@@ -229,7 +238,10 @@ static void *resize_run(void *arg)
 		free(r->before);
 	}
 	status = serve.medium->resize(&serve, r->size);
-	report(WORKER_RESIZED, status, r->size);
+	pthread_mutex_lock(&parent_lock);
+	if (r->parent == parent)
+		report(WORKER_RESIZED, status, r->size);
+	pthread_mutex_unlock(&parent_lock);
 	return NULL;
 }
 
@@ -239,6 +251,7 @@ static void start_resize(uint64_t size)
 
 	if (r) {
 		r->size = size;
+		r->parent = parent;
 		r->before = last_resize;
 		if (!pthread_create(&r->thread, NULL, resize_run, r)) {
 			last_resize = r;

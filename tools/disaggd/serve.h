@@ -22,7 +22,8 @@ struct serve;
  * struct medium - what a class of resource can do
  * @features: DISAGG_WIRE_F_* that it honours
  * @open: make serve->setup ready to be served; DISAGG_WIRE_*
- * @resize: grow to @size bytes, zeroed; never shrinks; called on a thread of its own,
+ * @resize: grow to @size bytes, zeroed; what lanes have never shrinks, but what was made
+ *	beyond it for them and is not wanted is given back; called on a thread of its own,
  *	one at a time; DISAGG_WIRE_*
  * @run: serve a lane until its socket ends; called on the lane's own thread
  */

@@ -45,7 +45,8 @@ struct worker_setup {
 
 enum worker_order_type {
 	WORKER_LANE = 1,	/* with the lane's socket */
-	WORKER_RESIZE,		/* make room, with zeroes; lanes don't see it yet */
+	WORKER_RESIZE,		/* make room, with zeroes; lanes don't see it yet. No more
+				 * than they have: give back what was made beyond */
 	WORKER_PUBLISH,		/* it is in the journal: lanes may use it */
 	WORKER_STOP,		/* exit; answer what has arrived, unless abrupt */
 	WORKER_KEEP,		/* outlive the parent for @size ns; 0: not */
