@@ -86,8 +86,8 @@ check_eq "in the histogram too" "$(document '[.devices[].lanes[].operations[].bu
 check "device stats fits 100 columns" narrow "$D" device stats
 check "3: stats of no device" valid_error 3 "$D" -j device stats n1/mem9
 check "device stats --watch" timeout --preserve-status -s INT 3 "$D" device stats --watch
-timeout -s INT 3 "$D" -jp device stats --watch >"$WORK/watched"
-check "it prints a document a line" "$CONTROL/schema/check" device-stats --lines <"$WORK/watched"
+timeout -s INT 3 "$D" -jp device stats --watch >"$WORK/lines"
+check "it prints a document a line" "$CONTROL/schema/check" device-stats --lines <"$WORK/lines"
 
 # A device that goes between two looks, and another one that has its number and names.
 "$D" node create w --memory 4MiB >/dev/null

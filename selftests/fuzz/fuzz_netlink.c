@@ -50,6 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fuzz_in in = { data, size };
 	uint8_t cmd = take_u8(&in), at[2];
 	struct dsg_kernel_node node = { 0 };
+	struct dsg_latency latency[DSG_OPERATIONS] = { 0 };
 	struct dsg_module_info info = { 0 };
 	struct genlmsghdr *genl;
 	struct nlmsghdr *nlh;
@@ -69,6 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (dsg_parse_node(nlh, &node))
 		fuzz_assert(ended(node.name, sizeof(node.name)));
 	check_device(nlh);
+	dsg_parse_latency(nlh, latency);
 	dsg_attr_name_at(nlh, (uint32_t)(at[0] | at[1] << 8));
 	dsg_attr_name(cmd, at[0]);
 	free(nlh);
