@@ -96,11 +96,16 @@ dd if="$(disk_of w mem0)" of=/dev/null bs=4k count=300 iflag=direct status=none
 watch=$!
 wait_for 10 test -s "$WORK/watched"
 kill -STOP $watch
+seen=$(wc -l <"$WORK/watched")
+watched_anew()
+{
+	tail -n "+$((seen + 1))" "$WORK/watched" | grep -q ^w/mem0
+}
 "$D" node delete w >/dev/null
 "$D" node create w --memory 4MiB >/dev/null
 dd if="$(disk_of w mem0)" of=/dev/null bs=4k count=3 iflag=direct status=none
 kill -CONT $watch
-check "another device of the same names is watched" wait_for 10 grep -q ^w/mem0 "$WORK/watched"
+check "another device of the same names is watched" wait_for 10 watched_anew
 kill -INT $watch
 wait $watch
 check_eq "from its own beginning" \
