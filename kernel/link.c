@@ -194,6 +194,7 @@ struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *o
 		mutex_init(&lane->tx_mutex);
 		INIT_WORK(&lane->tx_work, disagg_tcp_tx_work);
 		INIT_WORK(&lane->down_work, disagg_lane_down_work);
+		lane->transport = &disagg_tcp_transport;
 		lane->slots = kvcalloc(depth, sizeof(*lane->slots), GFP_KERNEL);
 		lane->latency = kcalloc(DISAGG_NR_OPERATIONS, sizeof(*lane->latency),
 					GFP_KERNEL);
@@ -572,7 +573,7 @@ static bool disagg_io_has_payload(const struct disagg_io *io)
  * @io: the request; its frame is completed
  *
  * From here on a reply may end the request, once it is wholly sent. Called with
- * the socket's lock held.
+ * the lane's slots locked.
  */
 void disagg_lane_begin(struct disagg_lane *lane, struct disagg_io *io)
 {
@@ -650,7 +651,7 @@ static int disagg_lane_refuse(struct disagg_lane *lane, const char *what)
  * @lane: the lane
  *
  * Ends its request, or sets the lane up to receive the payload. No field is
- * used before it is checked. Called with the socket's lock held.
+ * used before it is checked. Called with the lane's slots locked.
  *
  * Return: 0, or -EPROTO after which nothing more may be read.
  */
@@ -722,7 +723,7 @@ int disagg_lane_reply(struct disagg_lane *lane)
 	return 0;
 }
 
-/* Some more of the payload has come. Called with the socket's lock held. */
+/* Some more of the payload has come. Called with the lane's slots locked. */
 void disagg_lane_payload_crc(struct disagg_lane *lane, const void *data, size_t len)
 {
 	lane->rx_crc = crc32c(lane->rx_crc, data, len);
@@ -732,7 +733,7 @@ void disagg_lane_payload_crc(struct disagg_lane *lane, const void *data, size_t 
  * disagg_lane_payload_done - the payload of rx_io is all there
  * @lane: the lane
  *
- * Called with the socket's lock held. Return: 0, or -EPROTO after which nothing
+ * Called with the lane's slots locked. Return: 0, or -EPROTO after which nothing
  * more may be read; the request is then ended by the link's end.
  */
 int disagg_lane_payload_done(struct disagg_lane *lane)
@@ -751,8 +752,8 @@ int disagg_lane_payload_done(struct disagg_lane *lane)
  * @lane: the lane
  * @read: the transport's reader; it calls disagg_lane_reply() and the like
  *
- * Requests that end meanwhile are completed together. Called with the socket's
- * lock held.
+ * Requests that end meanwhile are completed together. Called with the lane's slots
+ * locked.
  */
 void disagg_lane_receive(struct disagg_lane *lane,
 			 void (*read)(struct disagg_lane *lane))

@@ -10,8 +10,10 @@
 #include <uapi/linux/disagg_netlink.h>
 #include <uapi/linux/disagg_wire.h>
 
+struct disagg_lane;
 struct io_comp_batch;
 struct netlink_ext_ack;
+struct sock;
 struct socket;
 
 #define DISAGG_REASON_LEN	96
@@ -78,12 +80,38 @@ enum disagg_rx_state {
 };
 
 /**
+ * struct disagg_transport - what differs between the sockets that lanes may have
+ * @data_ready: of the socket; called with the socket's lock held, as the next two may be
+ * @write_space: of the socket
+ * @state_change: of the socket
+ * @occupy: the socket is about to be used; keep whoever else has it from making
+ *	something else of it. Socket lock held. Return: 0, or -ENOTCONN when that has
+ *	happened already
+ * @leave: undo @occupy. Socket lock held
+ * @lock: what @slots and the receive position are guarded by. tx_mutex may be held
+ * @unlock: let it go
+ * @send: hand the socket some more of a request, from io->sent on; @more: others follow.
+ *	Locked. Return: bytes taken, or -EAGAIN when tx_work will be queued once it is worth
+ *	trying again, or another negative errno
+ */
+struct disagg_transport {
+	void (*data_ready)(struct sock *sk);
+	void (*write_space)(struct sock *sk);
+	void (*state_change)(struct sock *sk);
+	int (*occupy)(struct sock *sk);
+	void (*leave)(struct sock *sk);
+	void (*lock)(struct disagg_lane *lane);
+	void (*unlock)(struct disagg_lane *lane);
+	int (*send)(struct disagg_lane *lane, struct disagg_io *io, bool more);
+};
+
+/**
  * struct disagg_lane - one connection of a link
  *
  * Requests are queued without a lock on @tx_new, moved to @tx_list and sent
- * under @tx_mutex. Everything from @slots on is guarded by the socket's own
- * lock, which sender and receiver both hold: so a reply can't be looked at
- * before its request is wholly sent.
+ * under @tx_mutex. Everything from @slots on is guarded by what the transport
+ * locks, which sender and receiver both hold: so a reply can't be looked at before
+ * its request is wholly sent.
  *
  * A lane whose connection breaks loses its socket and keeps its requests, those
  * that were sent too, until it is given another one (disagg_link_replace_lane()).
@@ -103,6 +131,7 @@ enum disagg_rx_state {
 struct disagg_lane {
 	struct disagg_link *link;
 	struct socket *sock;
+	const struct disagg_transport *transport;
 	u32 index;
 	u32 generation;
 	unsigned long flags;
@@ -149,8 +178,8 @@ struct disagg_lane {
 /**
  * struct disagg_link_ops - what a link calls in the device that owns it
  * @done: a request has ended with @error (0 or negative errno). Called in
- *	softirq or process context with the socket's lock or tx_mutex held; must
- *	not sleep, nor send.
+ *	softirq or process context with the lane's slots locked or tx_mutex held;
+ *	must not sleep, nor send.
  * @stop: stop handing requests to the link; on return no disagg_lane_send()
  *	runs. Process context, may sleep.
  * @down: the lanes are silent and nothing touches the link's requests any
@@ -270,6 +299,8 @@ void disagg_lane_resume(struct disagg_lane *lane);
 void disagg_lane_end_parked(struct disagg_lane *lane);
 void disagg_lane_drop(struct disagg_lane *lane);
 void disagg_tcp_tx_work(struct work_struct *work);
+
+extern const struct disagg_transport disagg_tcp_transport;
 
 extern struct workqueue_struct *disagg_wq;
 

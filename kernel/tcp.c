@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Lanes over TCP sockets that user space has connected.
+ * Lanes over TCP sockets that user space has connected: what all of them have in
+ * common, and the transport for those that are nothing but that.
  *
  * Sending happens in the submitter's context, holding the socket's lock for a
  * whole batch and never waiting for room; what does not fit goes on from
@@ -24,6 +25,7 @@
  *   restores them. disagg_tcp_ulp occupies the place that either needs.
  */
 #include <linux/file.h>
+#include <linux/indirect_call_wrapper.h>
 #include <linux/inet.h>
 #include <linux/net.h>
 #include <linux/sched/mm.h>
@@ -267,10 +269,10 @@ static void disagg_tcp_write_space(struct sock *sk)
 	read_unlock_bh(&sk->sk_callback_lock);
 }
 
-static void disagg_tcp_check_state(struct disagg_lane *lane)
+/* If the connection has ended so has the lane; @err, positive, may say why. */
+static void disagg_tcp_check_state(struct disagg_lane *lane, int err)
 {
 	struct sock *sk = lane->sock->sk;
-	int err = READ_ONCE(sk->sk_err);
 
 	if (READ_ONCE(sk->sk_state) == TCP_ESTABLISHED ||
 	    test_bit(DISAGG_LINK_CLOSING, &lane->link->flags))
@@ -290,8 +292,31 @@ static void disagg_tcp_state_change(struct sock *sk)
 	read_lock_bh(&sk->sk_callback_lock);
 	lane = sk->sk_user_data;
 	if (lane)
-		disagg_tcp_check_state(lane);
+		disagg_tcp_check_state(lane, READ_ONCE(sk->sk_err));
 	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+static int disagg_tcp_occupy(struct sock *sk)
+{
+	if (inet_csk(sk)->icsk_ulp_ops)
+		return -ENOTCONN;
+	inet_csk(sk)->icsk_ulp_ops = &disagg_tcp_ulp;
+	return 0;
+}
+
+static void disagg_tcp_leave(struct sock *sk)
+{
+	inet_csk(sk)->icsk_ulp_ops = NULL;
+}
+
+static void disagg_tcp_lock(struct disagg_lane *lane)
+{
+	lock_sock(lane->sock->sk);
+}
+
+static void disagg_tcp_unlock(struct disagg_lane *lane)
+{
+	release_sock(lane->sock->sk);
 }
 
 /**
@@ -303,6 +328,7 @@ static void disagg_tcp_state_change(struct sock *sk)
  */
 int disagg_tcp_start(struct disagg_lane *lane)
 {
+	const struct disagg_transport *transport = lane->transport;
 	struct sock *sk = lane->sock->sk;
 	int err = 0;
 
@@ -310,18 +336,17 @@ int disagg_tcp_start(struct disagg_lane *lane)
 
 	lock_sock(sk);
 	write_lock_bh(&sk->sk_callback_lock);
-	if (sk->sk_user_data != lane || inet_csk(sk)->icsk_ulp_ops) {
+	if (sk->sk_user_data != lane || transport->occupy(sk)) {
 		write_unlock_bh(&sk->sk_callback_lock);
 		release_sock(sk);
 		return -ENOTCONN;
 	}
-	inet_csk(sk)->icsk_ulp_ops = &disagg_tcp_ulp;
 	lane->saved_data_ready = sk->sk_data_ready;
 	lane->saved_write_space = sk->sk_write_space;
 	lane->saved_state_change = sk->sk_state_change;
-	sk->sk_data_ready = disagg_tcp_data_ready;
-	sk->sk_write_space = disagg_tcp_write_space;
-	sk->sk_state_change = disagg_tcp_state_change;
+	sk->sk_data_ready = transport->data_ready;
+	sk->sk_write_space = transport->write_space;
+	sk->sk_state_change = transport->state_change;
 	write_unlock_bh(&sk->sk_callback_lock);
 
 	/* No way from an allocation back into a block device. */
@@ -332,9 +357,9 @@ int disagg_tcp_start(struct disagg_lane *lane)
 	sk->sk_allocation |= __GFP_MEMALLOC;
 
 	/* What came before the callbacks were there. */
-	disagg_tcp_data_ready(sk);
+	transport->data_ready(sk);
 	if (sk->sk_state != TCP_ESTABLISHED) {
-		disagg_tcp_check_state(lane);
+		disagg_tcp_check_state(lane, READ_ONCE(sk->sk_err));
 		err = -ENOTCONN;
 	}
 	release_sock(sk);
@@ -381,10 +406,13 @@ void disagg_tcp_stop(struct disagg_lane *lane, bool abort)
 		sock_reset_flag(sk, SOCK_MEMALLOC);
 		sk->sk_allocation &= ~__GFP_MEMALLOC;
 		sk_mem_reclaim(sk);
-		inet_csk(sk)->icsk_ulp_ops = NULL;
+		lane->transport->leave(sk);
 	}
-	lane->rx_state = DISAGG_RX_STOPPED;
 	release_sock(sk);
+
+	lane->transport->lock(lane);
+	lane->rx_state = DISAGG_RX_STOPPED;
+	lane->transport->unlock(lane);
 
 	cancel_work_sync(&lane->tx_work);
 
@@ -416,16 +444,13 @@ static u32 disagg_io_wire_len(const struct disagg_io *io)
 	return sizeof(io->frame) + le32_to_cpu(io->frame.payload);
 }
 
-/*
- * Send on from where @io stands. Socket lock held. Return: bytes taken, or
- * -EAGAIN when the socket is full, or another negative errno.
- */
-static int disagg_tcp_send_some(struct disagg_lane *lane, struct disagg_io *io,
-				bool more)
+static int disagg_tcp_send(struct disagg_lane *lane, struct disagg_io *io, bool more)
 {
+	const struct tcp_sock *tp = tcp_sk(lane->sock->sk);
 	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
 	struct socket *sock = lane->sock;
 	size_t len;
+	int n;
 
 	if (io->sent < sizeof(io->frame)) {
 		struct kvec vec = {
@@ -448,8 +473,21 @@ static int disagg_tcp_send_some(struct disagg_lane *lane, struct disagg_io *io,
 		if (more)
 			msg.msg_flags |= MSG_MORE;
 	}
-	return sock->ops->sendmsg_locked(sock->sk, &msg, len);
+	n = sock->ops->sendmsg_locked(sock->sk, &msg, len);
+	io->end_pos = tp->bytes_acked + (u32)(tp->write_seq - tp->snd_una);
+	return n;
 }
+
+const struct disagg_transport disagg_tcp_transport = {
+	.data_ready = disagg_tcp_data_ready,
+	.write_space = disagg_tcp_write_space,
+	.state_change = disagg_tcp_state_change,
+	.occupy = disagg_tcp_occupy,
+	.leave = disagg_tcp_leave,
+	.lock = disagg_tcp_lock,
+	.unlock = disagg_tcp_unlock,
+	.send = disagg_tcp_send,
+};
 
 /**
  * disagg_tcp_has_request - has the target's TCP acknowledged a request?
@@ -458,7 +496,7 @@ static int disagg_tcp_send_some(struct disagg_lane *lane, struct disagg_io *io,
  *
  * A reply's segment acknowledges what it answers, so that an honest target's
  * reply is never early; while pages are unacknowledged they may be sent again.
- * Called with the socket's lock held.
+ * Called with the lane's slots locked.
  */
 bool disagg_tcp_has_request(const struct disagg_lane *lane, const struct disagg_io *io)
 {
@@ -472,25 +510,22 @@ static struct disagg_io *disagg_lane_next(struct disagg_lane *lane)
 	return lane->tx_list ? llist_entry(lane->tx_list, struct disagg_io, node) : NULL;
 }
 
-/* Socket lock held. Return: 0 when @io is wholly sent, or negative errno. */
+/* Slots locked. Return: 0 when @io is wholly sent, or negative errno. */
 static int disagg_lane_transmit_one(struct disagg_lane *lane, struct disagg_io *io)
 {
 	bool more = io->node.next || !llist_empty(&lane->tx_new);
 	u32 len = disagg_io_wire_len(io);
-	const struct tcp_sock *tp;
 
 	if (!io->sent)
 		disagg_lane_begin(lane, io);
 	while (io->sent < len) {
-		int n = disagg_tcp_send_some(lane, io, more);
+		int n = INDIRECT_CALL_1(lane->transport->send, disagg_tcp_send, lane, io, more);
 
 		if (n <= 0)
 			return n ?: -EPIPE;
 		io->sent += n;
 		WRITE_ONCE(lane->tx_bytes, lane->tx_bytes + n);
 	}
-	tp = tcp_sk(lane->sock->sk);
-	io->end_pos = tp->bytes_acked + (u32)(tp->write_seq - tp->snd_una);
 	return 0;
 }
 
@@ -511,7 +546,6 @@ static void disagg_lane_transmit(struct disagg_lane *lane)
 {
 	unsigned int noreclaim;
 	struct disagg_io *io;
-	struct sock *sk;
 	int err = 0;
 
 	if (lane->stopped) {
@@ -521,16 +555,14 @@ static void disagg_lane_transmit(struct disagg_lane *lane)
 			WRITE_ONCE(lane->tx_blocked, true);
 		return;
 	}
-	sk = lane->sock->sk;
-
-	lock_sock(sk);
+	INDIRECT_CALL_1(lane->transport->lock, disagg_tcp_lock, lane);
 	noreclaim = memalloc_noreclaim_save();
 	WRITE_ONCE(lane->tx_blocked, false);
 	while ((io = disagg_lane_next(lane))) {
 		err = disagg_lane_transmit_one(lane, io);
 		if (err)
 			break;
-		/* Once the lock is free @io is the receive path's. */
+		/* Once unlocked @io is the receive path's. */
 		lane->tx_list = io->node.next;
 	}
 	if (err == -EAGAIN)
@@ -538,14 +570,14 @@ static void disagg_lane_transmit(struct disagg_lane *lane)
 	else if (err)
 		disagg_lane_fail(lane, "sending failed: error %d", -err);
 	memalloc_noreclaim_restore(noreclaim);
-	release_sock(sk);
+	INDIRECT_CALL_1(lane->transport->unlock, disagg_tcp_unlock, lane);
 }
 
 /**
  * disagg_lane_kick - send what is queued
  * @lane: the lane
  *
- * Process context, may sleep for the socket's lock and for memory, never for
+ * Process context, may sleep for the lane's locks and for memory, never for
  * room in the socket.
  */
 void disagg_lane_kick(struct disagg_lane *lane)
