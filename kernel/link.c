@@ -13,8 +13,8 @@
  * force. Then its down_work does the same with all lanes, and gives the requests
  * back to the front. Nothing in either waits for the peer.
  *
- * Lock order: swap_lock, then a lane's tx_mutex, then its socket's lock, then
- * fail_lock.
+ * Lock order: swap_lock, then a lane's tx_mutex, then its rx_mutex, then its
+ * socket's lock, then fail_lock.
  */
 #include <linux/blkdev.h>
 #include <linux/crc32c.h>
@@ -194,11 +194,15 @@ struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *o
 		mutex_init(&lane->tx_mutex);
 		INIT_WORK(&lane->tx_work, disagg_tcp_tx_work);
 		INIT_WORK(&lane->down_work, disagg_lane_down_work);
+		INIT_WORK(&lane->rx_work, disagg_tls_rx_work);
+		INIT_DELAYED_WORK(&lane->retry_work, disagg_tls_retry_work);
+		mutex_init(&lane->rx_mutex);
 		lane->transport = &disagg_tcp_transport;
+		lane->rx_bounce = kvmalloc(DISAGG_RX_BOUNCE, GFP_KERNEL);
 		lane->slots = kvcalloc(depth, sizeof(*lane->slots), GFP_KERNEL);
 		lane->latency = kcalloc(DISAGG_NR_OPERATIONS, sizeof(*lane->latency),
 					GFP_KERNEL);
-		if (!lane->slots || !lane->latency) {
+		if (!lane->slots || !lane->latency || !lane->rx_bounce) {
 			disagg_link_free(link);
 			return NULL;
 		}
@@ -224,6 +228,7 @@ static void disagg_lane_adopt(struct disagg_lane *lane, struct socket *sock)
 	lane->restored_at = get_jiffies_64();
 	spin_unlock_bh(&lane->link->fail_lock);
 	lane->sock = sock;
+	WRITE_ONCE(lane->transport, disagg_tcp_transport_of(sock->sk));
 	WRITE_ONCE(lane->generation, lane->generation + 1);
 }
 
@@ -511,6 +516,7 @@ void disagg_link_free(struct disagg_link *link)
 		disagg_tcp_release(&link->lanes[i]);
 		kvfree(link->lanes[i].slots);
 		kfree(link->lanes[i].latency);
+		kvfree(link->lanes[i].rx_bounce);
 	}
 	kfree(link);
 }

@@ -4,6 +4,7 @@
 
 #include <linux/llist.h>
 #include <linux/mutex.h>
+#include <linux/sizes.h>
 #include <linux/spinlock.h>
 #include <linux/uio.h>
 #include <linux/workqueue.h>
@@ -18,6 +19,8 @@ struct socket;
 
 #define DISAGG_REASON_LEN	96
 #define DISAGG_NR_OPERATIONS	5
+/* One record of TLS. */
+#define DISAGG_RX_BOUNCE	SZ_16K
 
 /**
  * struct disagg_io - one request on its way through a lane
@@ -33,7 +36,7 @@ struct socket;
  *	frame.length bytes; not used otherwise
  * @sent: bytes of frame and payload that the socket has taken
  * @end_pos: bytes that TCP must have acknowledged for all of it to be there, once
- *	it is wholly sent
+ *	it is wholly sent; zero where the socket has copied it
  * @splice: the payload's pages may be handed to the socket by reference
  * @waited: it has waited for a lost lane to come back, and is counted in its owed
  * @submitted: when the lane got it; nanoseconds, monotonic
@@ -81,6 +84,7 @@ enum disagg_rx_state {
 
 /**
  * struct disagg_transport - what differs between the sockets that lanes may have
+ * @security: DISAGG_LANE_SECURITY_*
  * @data_ready: of the socket; called with the socket's lock held, as the next two may be
  * @write_space: of the socket
  * @state_change: of the socket
@@ -95,6 +99,7 @@ enum disagg_rx_state {
  *	trying again, or another negative errno
  */
 struct disagg_transport {
+	u32 security;
 	void (*data_ready)(struct sock *sk);
 	void (*write_space)(struct sock *sk);
 	void (*state_change)(struct sock *sk);
@@ -110,8 +115,8 @@ struct disagg_transport {
  *
  * Requests are queued without a lock on @tx_new, moved to @tx_list and sent
  * under @tx_mutex. Everything from @slots on is guarded by what the transport
- * locks, which sender and receiver both hold: so a reply can't be looked at before
- * its request is wholly sent.
+ * locks, the socket's own lock or @rx_mutex, which sender and receiver both hold:
+ * so a reply can't be looked at before its request is wholly sent.
  *
  * A lane whose connection breaks loses its socket and keeps its requests, those
  * that were sent too, until it is given another one (disagg_link_replace_lane()).
@@ -125,6 +130,11 @@ struct disagg_transport {
  *	target has not welcomed it since; guarded by swap_lock, as is @in_doubt
  * @in_doubt: such requests were failed; counted in the link's nr_in_doubt
  * @restored_at: jiffies; when it got the socket it has; guarded by the link's fail_lock
+ * @transport: of the socket that it has, or had last; changes under swap_lock, while
+ *	nothing is sent or received
+ * @rx_work: receives, where that cannot be done in the socket's callback
+ * @retry_work: queues @tx_work and @rx_work after a while
+ * @rx_bounce: DISAGG_RX_BOUNCE bytes, for what must not be received where it belongs
  * @peer: guarded by the link's fail_lock, as is @reason
  * @reason: why it broke last
  */
@@ -156,6 +166,9 @@ struct disagg_lane {
 	void (*saved_write_space)(struct sock *sk);
 	void (*saved_state_change)(struct sock *sk);
 
+	struct work_struct rx_work;
+	struct delayed_work retry_work;
+	struct mutex rx_mutex;		/* guards what follows, for some transports */
 	struct disagg_slot *slots;
 	enum disagg_rx_state rx_state;
 	u32 rx_have;			/* bytes of rx_frame that are here */
@@ -163,6 +176,7 @@ struct disagg_lane {
 	struct disagg_wire_frame rx_frame;
 	struct disagg_io *rx_io;
 	struct iov_iter rx_iter;
+	void *rx_bounce;
 	u32 rx_crc;			/* of the payload that came so far, not inverted */
 	struct io_comp_batch *rx_batch;
 
@@ -291,6 +305,8 @@ void disagg_tcp_memalloc(bool on);
 int disagg_tcp_start(struct disagg_lane *lane);
 void disagg_tcp_stop(struct disagg_lane *lane, bool abort);
 void disagg_tcp_release(struct disagg_lane *lane);
+const struct disagg_transport *disagg_tcp_transport_of(const struct sock *sk);
+void disagg_tcp_check_state(struct disagg_lane *lane, int err);
 bool disagg_tcp_has_request(const struct disagg_lane *lane, const struct disagg_io *io);
 void disagg_lane_send(struct disagg_lane *lane, struct disagg_io *io, bool last);
 void disagg_lane_kick(struct disagg_lane *lane);
@@ -301,6 +317,14 @@ void disagg_lane_drop(struct disagg_lane *lane);
 void disagg_tcp_tx_work(struct work_struct *work);
 
 extern const struct disagg_transport disagg_tcp_transport;
+
+/* tls.c */
+int disagg_tls_check(struct sock *sk, const char **why);
+void disagg_tls_reclassify(struct sock *sk);
+void disagg_tls_rx_work(struct work_struct *work);
+void disagg_tls_retry_work(struct work_struct *work);
+
+extern const struct disagg_transport disagg_tls_transport;
 
 extern struct workqueue_struct *disagg_wq;
 

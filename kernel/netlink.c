@@ -20,7 +20,7 @@
 
 /* Room for a device, and for each of its lanes. */
 #define DISAGG_MSG_DEVICE	1024
-#define DISAGG_MSG_LANE		(224 + DISAGG_REASON_LEN)
+#define DISAGG_MSG_LANE		(232 + DISAGG_REASON_LEN)
 #define DISAGG_MSG_LATENCY	(256 + DISAGG_NR_OPERATIONS * (64 + sizeof(struct disagg_latency)))
 
 /* Refuse: @attr, which may be NULL, is what @why is about. */
@@ -91,6 +91,7 @@ static int disagg_put_lane(struct sk_buff *skb, struct disagg_lane *lane)
 	    nla_put_u32(skb, DISAGG_A_LANE_STATE, state) ||
 	    nla_put_string(skb, DISAGG_A_LANE_PEER, peer) ||
 	    nla_put_u32(skb, DISAGG_A_LANE_GENERATION, READ_ONCE(lane->generation)) ||
+	    nla_put_u32(skb, DISAGG_A_LANE_SECURITY, READ_ONCE(lane->transport)->security) ||
 	    (*reason && nla_put_string(skb, DISAGG_A_LANE_REASON, reason)) ||
 	    nla_put_u64_64bit(skb, DISAGG_A_LANE_REPLAYS,
 			      READ_ONCE(lane->replays), DISAGG_A_LANE_PAD) ||

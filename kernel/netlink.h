@@ -8,7 +8,7 @@ struct disagg_device;
 struct disagg_node;
 
 /* Grows when operations or attributes are added. */
-#define DISAGG_API_VERSION	2
+#define DISAGG_API_VERSION	3
 
 void disagg_netlink_notify_device(struct disagg_device *dev, u8 cmd);
 void disagg_netlink_notify_node(struct disagg_node *node, u8 cmd);

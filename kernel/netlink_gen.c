@@ -12,7 +12,7 @@
 #include <uapi/linux/disagg_netlink.h>
 
 /* Common nested types */
-const struct nla_policy disagg_lane_nl_policy[DISAGG_A_LANE_REASON + 1] = {
+const struct nla_policy disagg_lane_nl_policy[DISAGG_A_LANE_SECURITY + 1] = {
 	[DISAGG_A_LANE_INDEX] = { .type = NLA_U32, },
 	[DISAGG_A_LANE_FD] = { .type = NLA_S32, },
 	[DISAGG_A_LANE_STATE] = NLA_POLICY_MAX(NLA_U32, 1),
@@ -25,6 +25,7 @@ const struct nla_policy disagg_lane_nl_policy[DISAGG_A_LANE_REASON + 1] = {
 	[DISAGG_A_LANE_GENERATION] = { .type = NLA_U32, },
 	[DISAGG_A_LANE_REPLAYS] = { .type = NLA_U64, },
 	[DISAGG_A_LANE_REASON] = { .type = NLA_NUL_STRING, },
+	[DISAGG_A_LANE_SECURITY] = NLA_POLICY_MAX(NLA_U32, 1),
 };
 
 /* DISAGG_CMD_NODE_GET - do */

@@ -13,7 +13,7 @@
 #include <uapi/linux/disagg_netlink.h>
 
 /* Common nested types */
-extern const struct nla_policy disagg_lane_nl_policy[DISAGG_A_LANE_REASON + 1];
+extern const struct nla_policy disagg_lane_nl_policy[DISAGG_A_LANE_SECURITY + 1];
 
 int disagg_nl_device_get_start(struct netlink_callback *cb);
 

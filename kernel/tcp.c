@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Lanes over TCP sockets that user space has connected: what all of them have in
- * common, and the transport for those that are nothing but that.
+ * common, and the transport for those without TLS.
  *
  * Sending happens in the submitter's context, holding the socket's lock for a
  * whole batch and never waiting for room; what does not fit goes on from
@@ -22,7 +22,8 @@
  *   be requests, but when the module comes and goes: see disagg_tcp_memalloc().
  * - Whoever else has the descriptor must not make something else of the socket: a
  *   listener, whose children inherit callbacks, or a TLS socket, which saves and
- *   restores them. disagg_tcp_ulp occupies the place that either needs.
+ *   restores them. disagg_tcp_ulp occupies the place that either needs. A socket that
+ *   has TLS already can become neither.
  */
 #include <linux/file.h>
 #include <linux/indirect_call_wrapper.h>
@@ -78,6 +79,14 @@ static void disagg_tcp_reclassify(struct sock *sk)
 #endif
 }
 
+/* The transport for a socket, whose upper layer protocol may be one that none is for. */
+const struct disagg_transport *disagg_tcp_transport_of(const struct sock *sk)
+{
+	const struct tcp_ulp_ops *ulp = READ_ONCE(inet_csk(sk)->icsk_ulp_ops);
+
+	return !ulp || ulp == &disagg_tcp_ulp ? &disagg_tcp_transport : &disagg_tls_transport;
+}
+
 /**
  * disagg_tcp_claim - take over a connected socket for a lane
  * @lane: the lane; its sock and peer are left to the caller
@@ -107,9 +116,10 @@ struct socket *disagg_tcp_claim(struct disagg_lane *lane, int fd, const char **w
 		*why = "lane: fd is no TCP socket";
 		goto err_put;
 	}
-	if (inet_csk(sk)->icsk_ulp_ops && inet_csk(sk)->icsk_ulp_ops != &disagg_tcp_ulp) {
-		*why = "lane: fd has an upper layer protocol such as TLS, which is not supported";
-		goto err_put;
+	if (disagg_tcp_transport_of(sk) == &disagg_tls_transport) {
+		err = disagg_tls_check(sk, why);
+		if (err)
+			goto err_put;
 	}
 	if (READ_ONCE(sk->sk_state) != TCP_ESTABLISHED) {
 		err = -ENOTCONN;
@@ -128,6 +138,8 @@ struct socket *disagg_tcp_claim(struct disagg_lane *lane, int fd, const char **w
 	}
 
 	disagg_tcp_reclassify(sk);
+	if (disagg_tcp_transport_of(sk) == &disagg_tls_transport)
+		disagg_tls_reclassify(sk);
 	return sock;
 
 err_put:
@@ -270,7 +282,7 @@ static void disagg_tcp_write_space(struct sock *sk)
 }
 
 /* If the connection has ended so has the lane; @err, positive, may say why. */
-static void disagg_tcp_check_state(struct disagg_lane *lane, int err)
+void disagg_tcp_check_state(struct disagg_lane *lane, int err)
 {
 	struct sock *sk = lane->sock->sk;
 
@@ -414,6 +426,9 @@ void disagg_tcp_stop(struct disagg_lane *lane, bool abort)
 	lane->rx_state = DISAGG_RX_STOPPED;
 	lane->transport->unlock(lane);
 
+	/* What is queued by whom comes after him. */
+	cancel_delayed_work_sync(&lane->retry_work);
+	cancel_work_sync(&lane->rx_work);
 	cancel_work_sync(&lane->tx_work);
 
 	if (abort)
@@ -479,6 +494,7 @@ static int disagg_tcp_send(struct disagg_lane *lane, struct disagg_io *io, bool 
 }
 
 const struct disagg_transport disagg_tcp_transport = {
+	.security = DISAGG_LANE_SECURITY_NONE,
 	.data_ready = disagg_tcp_data_ready,
 	.write_space = disagg_tcp_write_space,
 	.state_change = disagg_tcp_state_change,
@@ -496,7 +512,8 @@ const struct disagg_transport disagg_tcp_transport = {
  *
  * A reply's segment acknowledges what it answers, so that an honest target's
  * reply is never early; while pages are unacknowledged they may be sent again.
- * Called with the lane's slots locked.
+ * With TLS nothing but copies of the request is ever sent. Called with the lane's
+ * slots locked.
  */
 bool disagg_tcp_has_request(const struct disagg_lane *lane, const struct disagg_io *io)
 {

@@ -60,6 +60,16 @@ enum disagg_lane_state {
 };
 
 /**
+ * enum disagg_lane_security - what protects the bytes of a lane on their way
+ * @DISAGG_LANE_SECURITY_NONE: nothing
+ * @DISAGG_LANE_SECURITY_TLS: TLS 1.3, by the kernel
+ */
+enum disagg_lane_security {
+	DISAGG_LANE_SECURITY_NONE,
+	DISAGG_LANE_SECURITY_TLS,
+};
+
+/**
  * enum disagg_device_flags - properties of a device, fixed when it is made
  * @DISAGG_DEVICE_FLAGS_READ_ONLY: writes are refused
  * @DISAGG_DEVICE_FLAGS_ROTATIONAL: the medium prefers sequential access
@@ -131,6 +141,7 @@ enum {
 	DISAGG_A_LANE_GENERATION,
 	DISAGG_A_LANE_REPLAYS,
 	DISAGG_A_LANE_REASON,
+	DISAGG_A_LANE_SECURITY,
 
 	__DISAGG_A_LANE_MAX,
 	DISAGG_A_LANE_MAX = (__DISAGG_A_LANE_MAX - 1)
