@@ -37,7 +37,8 @@ static void check_device(struct nlmsghdr *nlh)
 		for (uint32_t i = 0; i < d->lane_count; i++) {
 			fuzz_assert(ended(d->lanes[i].peer, sizeof(d->lanes[i].peer)) &&
 				    ended(d->lanes[i].reason, sizeof(d->lanes[i].reason)));
-			fuzz_assert(dsg_lane_state_name(d->lanes[i].state));
+			fuzz_assert(dsg_lane_state_name(d->lanes[i].state) &&
+				    dsg_lane_security_name(d->lanes[i].security));
 		}
 		fuzz_assert(dsg_device_state_name(d->state) && dsg_device_kind_name(d->kind) &&
 			    dsg_resource_class_name(d->class));

@@ -34,6 +34,7 @@ static struct json_object *lane_object(const struct dsg_kernel_lane *lane)
 	put_number(o, "index", lane->index);
 	put_string(o, "state", dsg_lane_state_name(lane->state));
 	put_string_or_null(o, "peer", lane->peer);
+	put_string(o, "security", dsg_lane_security_name(lane->security));
 	put_number(o, "requests", lane->requests);
 	put_number(o, "replies", lane->replies);
 	put_number(o, "stale", lane->stale);

@@ -94,6 +94,19 @@ static void print_lanes(const struct dsg_kernel_device *dev)
 	table_print(&table);
 }
 
+/* What protects the lanes: mostly all alike. */
+static void print_security(const struct dsg_kernel_device *dev)
+{
+	uint32_t tls = 0;
+
+	for (uint32_t i = 0; i < dev->lane_count; i++)
+		tls += dev->lanes[i].security == DISAGG_LANE_SECURITY_TLS;
+	if (tls && tls < dev->lane_count)
+		printf("security    tls on %u of %u lanes\n", tls, dev->lane_count);
+	else if (dev->lane_count)
+		printf("security    %s\n", dsg_lane_security_name(dev->lanes[0].security));
+}
+
 static void print_features(uint64_t features)
 {
 	static const char *const names[] = { "crc32c", "discard", "write-zeroes", "fua", "flush" };
@@ -128,6 +141,7 @@ static void print_device(const struct dsg_kernel_device *dev)
 	printf("resource    %s\n", dev->resource);
 	printf("lease       %s, generation %llu\n", dsg_uuid_format(dev->lease, lease),
 	       (unsigned long long)dev->generation);
+	print_security(dev);
 	print_features(dev->features);
 	printf("timers      I/O timeout %s, ",
 	       dsg_duration_format(dev->io_timeout_ms * 1000000ULL, a));

@@ -36,6 +36,7 @@ struct dsg_kernel_node {
 struct dsg_kernel_lane {
 	uint32_t index;
 	uint32_t state;		/* DISAGG_LANE_STATE_* */
+	uint32_t security;	/* DISAGG_LANE_SECURITY_* */
 	char peer[64];
 	uint64_t requests;
 	uint64_t replies;
@@ -164,6 +165,7 @@ int dsg_netlink_monitor(int (*cb)(const struct dsg_event *event, void *arg), voi
 /* Words for enums of the family; never NULL. */
 const char *dsg_device_state_name(uint32_t state);
 const char *dsg_lane_state_name(uint32_t state);
+const char *dsg_lane_security_name(uint32_t security);
 const char *dsg_operation_name(uint32_t operation);
 const char *dsg_device_kind_name(uint32_t kind);
 const char *dsg_resource_class_name(uint32_t class);

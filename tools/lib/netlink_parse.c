@@ -62,6 +62,7 @@ static bool parse_lane(struct nlattr *nest, struct dsg_kernel_lane *lane)
 		return false;
 	lane->index = get_u32(tb[DISAGG_A_LANE_INDEX]);
 	lane->state = get_u32(tb[DISAGG_A_LANE_STATE]);
+	lane->security = get_u32(tb[DISAGG_A_LANE_SECURITY]);
 	get_string(tb[DISAGG_A_LANE_PEER], lane->peer, sizeof(lane->peer));
 	lane->requests = get_u64(tb[DISAGG_A_LANE_REQUESTS]);
 	lane->replies = get_u64(tb[DISAGG_A_LANE_REPLIES]);
@@ -177,6 +178,13 @@ const char *dsg_lane_state_name(uint32_t state)
 	static const char *const words[] = { "live", "lost" };
 
 	return word(words, COUNT(words), state);
+}
+
+const char *dsg_lane_security_name(uint32_t security)
+{
+	static const char *const words[] = { "none", "tls" };
+
+	return word(words, COUNT(words), security);
 }
 
 const char *dsg_operation_name(uint32_t operation)
