@@ -718,14 +718,20 @@ DG_FN void *server_main(void *data)
 	return NULL;
 }
 
+/* Serve what is connected with s->fd. */
+DG_FN void serve_on(struct server *s)
+{
+	s->requests = 0;
+	if (pthread_create(&s->thread, NULL, server_main, s))
+		bail("no thread");
+}
+
 /* Return: a socket for the module whose other end @s serves. */
 DG_FN int serve(struct server *s)
 {
 	int fd = tcp_pair(&s->fd);
 
-	s->requests = 0;
-	if (pthread_create(&s->thread, NULL, server_main, s))
-		bail("no thread");
+	serve_on(s);
 	return fd;
 }
 

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * For tests of lanes with TLS in the kernel: pairs of sockets on which it is set up
+ * with keys that the test makes up, as after a handshake, and a relay between two of
+ * them that sees, keeps and spoils what goes over the wire.
+ */
+#ifndef DISAGG_TEST_KTLS_H
+#define DISAGG_TEST_KTLS_H
+
+#include "../control/dgnl.h"
+
+#include <linux/tls.h>
+#include <sys/ioctl.h>
+
+#include "wire.h"
+
+#ifndef SOL_TLS
+#define SOL_TLS 282
+#endif
+#ifndef TCP_ULP
+#define TCP_ULP 31
+#endif
+
+#define SIZE		(16 << 20)
+#define LIVE		DISAGG_DEVICE_STATE_LIVE
+#define LOST		DISAGG_DEVICE_STATE_LOST
+#define DEAD		DISAGG_DEVICE_STATE_DEAD
+
+enum { RECORD_CHANGE_CIPHER = 20, RECORD_ALERT, RECORD_HANDSHAKE, RECORD_DATA };
+
+struct cipher {
+	const char *name;
+	uint16_t type;
+	size_t len;		/* of what setsockopt() takes */
+};
+
+static const struct cipher ciphers[] = {
+	{ "AES-128-GCM", TLS_CIPHER_AES_GCM_128, sizeof(struct tls12_crypto_info_aes_gcm_128) },
+	{ "AES-256-GCM", TLS_CIPHER_AES_GCM_256, sizeof(struct tls12_crypto_info_aes_gcm_256) },
+	{ "CHACHA20-POLY1305", TLS_CIPHER_CHACHA20_POLY1305,
+	  sizeof(struct tls12_crypto_info_chacha20_poly1305) },
+};
+
+#define NR_CIPHERS	(sizeof(ciphers) / sizeof(*ciphers))
+
+/* Keys for one direction (@option) of @fd; they differ by @sender. Return: errno. */
+DG_FN int tls_key(int fd, const struct cipher *c, int option, int sender, uint16_t version)
+{
+	union {
+		struct tls_crypto_info info;
+		char bytes[128];
+	} crypto = { .bytes = {} };
+
+	/* IV, key and salt are noise to the kernel; the record's number starts at zero. */
+	memset(crypto.bytes, 0x21 + sender, c->len - 8);
+	memset(crypto.bytes + c->len - 8, 0, 8);
+	crypto.info.version = version;
+	crypto.info.cipher_type = c->type;
+	return setsockopt(fd, SOL_TLS, option, &crypto, c->len) ? errno : 0;
+}
+
+DG_FN int tls_ulp(int fd)
+{
+	return setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")) ? errno : 0;
+}
+
+/* One end; @client says which. Return: errno. */
+DG_FN int tls_install(int fd, const struct cipher *c, int client)
+{
+	int err = tls_ulp(fd);
+
+	if (!err)
+		err = tls_key(fd, c, TLS_TX, client, TLS_1_3_VERSION);
+	return err ? err : tls_key(fd, c, TLS_RX, !client, TLS_1_3_VERSION);
+}
+
+/* As tcp_pair(), with TLS. */
+DG_FN int tls_pair(int *peer, const struct cipher *c)
+{
+	int fd = tcp_pair(peer);
+
+	errno = tls_install(fd, c, 1);
+	if (!errno)
+		errno = tls_install(*peer, c, 0);
+	if (errno)
+		bail("no TLS in the kernel");
+	return fd;
+}
+
+/* As serve(), with TLS; @c may be NULL for none. */
+DG_FN int tls_serve(struct server *s, const struct cipher *c)
+{
+	int fd;
+
+	if (!c)
+		return serve(s);
+	fd = tls_pair(&s->fd, c);
+	serve_on(s);
+	return fd;
+}
+
+/* Send a record of another type than data. */
+DG_FN bool send_record(int fd, uint8_t type, const void *data, size_t len)
+{
+	char control[CMSG_SPACE(1)] = {};
+	struct iovec vec = { .iov_base = (void *)data, .iov_len = len };
+	struct msghdr msg = {
+		.msg_iov = &vec, .msg_iovlen = 1,
+		.msg_control = control, .msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	cmsg->cmsg_level = SOL_TLS;
+	cmsg->cmsg_type = TLS_SET_RECORD_TYPE;
+	cmsg->cmsg_len = CMSG_LEN(1);
+	*CMSG_DATA(cmsg) = type;
+	return sendmsg(fd, &msg, MSG_NOSIGNAL) == (ssize_t)len;
+}
+
+/* ---- a relay ---- */
+
+struct relay {
+	int fds[2];		/* towards the module, towards the target */
+	pthread_t threads[2];
+	char *seen[2];		/* what came from there */
+	size_t len[2], room;
+	volatile bool spoil;	/* one byte of what the target sends next */
+};
+
+struct relay_end {
+	struct relay *r;
+	int from;
+};
+
+DG_FN void *relay_main(void *data)
+{
+	struct relay_end e = *(struct relay_end *)data;
+	struct relay *r = e.r;
+	char buf[16384];
+	ssize_t n;
+
+	free(data);
+	while ((n = recv(r->fds[e.from], buf, sizeof(buf), 0)) > 0) {
+		if (r->len[e.from] + n <= r->room) {
+			memcpy(r->seen[e.from] + r->len[e.from], buf, n);
+			r->len[e.from] += n;
+		}
+		if (e.from && r->spoil) {
+			buf[n / 2] ^= 1;
+			r->spoil = false;
+		}
+		if (!write_all(r->fds[!e.from], buf, n))
+			break;
+	}
+	shutdown(r->fds[!e.from], SHUT_WR);
+	return NULL;
+}
+
+/* As tls_serve(), with @r in between, which keeps the first @room bytes of each side. */
+DG_FN int relay_serve(struct relay *r, struct server *s, const struct cipher *c, size_t room)
+{
+	int fd = tcp_pair(&r->fds[0]);
+
+	s->fd = tcp_pair(&r->fds[1]);
+	if (c) {
+		errno = tls_install(fd, c, 1);
+		if (!errno)
+			errno = tls_install(s->fd, c, 0);
+		if (errno)
+			bail("no TLS in the kernel");
+	}
+	r->room = room;
+	for (int i = 0; i < 2; i++) {
+		struct relay_end *e = malloc(sizeof(*e));
+
+		*e = (struct relay_end) { r, i };
+		r->seen[i] = malloc(room + 1);
+		r->len[i] = 0;
+		if (pthread_create(&r->threads[i], NULL, relay_main, e))
+			bail("no thread");
+	}
+	serve_on(s);
+	return fd;
+}
+
+DG_FN void relay_end(struct relay *r)
+{
+	for (int i = 0; i < 2; i++)
+		shutdown(r->fds[i], SHUT_RDWR);
+	for (int i = 0; i < 2; i++) {
+		pthread_join(r->threads[i], NULL);
+		close(r->fds[i]);
+		free(r->seen[i]);
+	}
+}
+
+/* ---- devices ---- */
+
+DG_FN int open_disk(unsigned int id)
+{
+	char path[40];
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/disagg%u", id);
+	for (int i = 0; i < 200; i++) {
+		fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+		if (fd >= 0)
+			return fd;
+		poll(NULL, 0, 20);
+	}
+	bail(path);
+}
+
+/* Make n/d of @d, whose lanes are closed here; opened, and let alone by udev. */
+DG_FN int make_device(struct dgnl *nl, const struct device_new *d)
+{
+	unsigned int id;
+
+	if (device_new(nl, d, &id))
+		bail("no device");
+	for (unsigned int i = 0; i < d->nr_lanes; i++)
+		close(d->lanes[i]);
+	if (system("udevadm settle --timeout=20"))
+		note("udev is not done");
+	return open_disk(id);
+}
+
+DG_FN bool in_state(struct dgnl *nl, int state)
+{
+	int is = 0;
+
+	for (int i = 0; i < 400; i++) {
+		is = device_state(nl, "n", "d");
+		if (is == state)
+			return true;
+		poll(NULL, 0, 20);
+	}
+	note("state %d, not %d", is, state);
+	return false;
+}
+
+/* Why lane 0 was lost, or the device is dead. */
+DG_FN bool has_reason(struct dgnl *nl, const char *reason)
+{
+	struct answer a = {};
+	const char *text = "";
+	const void *start;
+	size_t len;
+
+	if (!device_get(nl, "n", "d", &a)) {
+		text = get_str(a.reply, a.len, DISAGG_A_DEVICE_REASON);
+		if (!*text && find_lane(&a, 0, &start, &len))
+			text = get_str(start, len, DISAGG_A_LANE_REASON);
+	}
+	if (strstr(text, reason))
+		return true;
+	note("reason '%s'", text);
+	return false;
+}
+
+DG_FN bool goes_at_once(struct dgnl *nl)
+{
+	uint64_t start = now_ms();
+	int err = device_del(nl, "n", "d", true);
+
+	if (err || now_ms() - start > 2000)
+		note("delete: errno %d after %u ms", err, (unsigned int)(now_ms() - start));
+	return !err && now_ms() - start <= 2000;
+}
+
+DG_FN void *aligned(size_t len)
+{
+	void *buf;
+
+	if (posix_memalign(&buf, 4096, len))
+		bail("no memory");
+	return buf;
+}
+
+/* Bytes that are nowhere else: of @seed, at @offset. */
+DG_FN void pattern(char *buf, size_t len, uint64_t offset, uint64_t seed)
+{
+	for (size_t i = 0; i < len / 8; i++)
+		((uint64_t *)buf)[i] = (offset / 8 + i + 1) * 0x9e3779b97f4a7c15ULL ^ seed;
+}
+
+#endif /* DISAGG_TEST_KTLS_H */
