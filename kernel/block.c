@@ -4,8 +4,8 @@
  *
  * The queue is a blocking one, so that a submitter may take its lane's socket
  * lock; nothing here waits for the target. A request that is not answered in
- * time takes its lane down, and waits for the next connection, or is ended when
- * nothing can touch its pages any more.
+ * time has its lane probed; those of a lane that is lost wait for the next connection,
+ * or are ended when nothing can touch their pages any more.
  */
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
@@ -87,6 +87,7 @@ static blk_status_t disagg_request_prepare(struct request *rq, struct disagg_req
 		.tag = cpu_to_le32(rq->tag),
 	};
 	req->io.splice = false;
+	WRITE_ONCE(req->io.submitted, ktime_get_ns());
 
 	/* The block layer only warns, and device-mapper does not ask. */
 	if (op_is_write(req_op(rq)) && req_op(rq) != REQ_OP_FLUSH && get_disk_ro(rq->q->disk))
@@ -165,9 +166,9 @@ static void disagg_commit_rqs(struct blk_mq_hw_ctx *hctx)
 
 static enum blk_eh_timer_return disagg_timeout(struct request *rq)
 {
-	struct disagg_lane *lane = rq->mq_hctx->driver_data;
+	struct disagg_request *req = blk_mq_rq_to_pdu(rq);
 
-	disagg_lane_timeout(lane, rq->timeout);
+	disagg_lane_timeout(rq->mq_hctx->driver_data, &req->io, rq->timeout);
 	return BLK_EH_RESET_TIMER;
 }
 

@@ -21,7 +21,8 @@
 			 { DISAGG_WIRE_OP_WRITE, "write" },		\
 			 { DISAGG_WIRE_OP_FLUSH, "flush" },		\
 			 { DISAGG_WIRE_OP_DISCARD, "discard" },		\
-			 { DISAGG_WIRE_OP_WRITE_ZEROES, "write-zeroes" })
+			 { DISAGG_WIRE_OP_WRITE_ZEROES, "write-zeroes" },	\
+			 { DISAGG_WIRE_OP_PING, "ping" })
 
 DECLARE_EVENT_CLASS(disagg_io,
 	TP_PROTO(const struct disagg_lane *lane, const struct disagg_io *io),

@@ -25,7 +25,16 @@
 #include "disagg_trace.h"
 #include "link.h"
 
+/*
+ * A request may take so many times io_timeout as long as the target shows that it
+ * lives: it may have much to write to its storage. Not for ever, since it may have
+ * forgotten it, which another connection mends.
+ */
+#define DISAGG_PATIENCE		10
+
 struct workqueue_struct *disagg_wq;
+
+static void disagg_lane_probe_work(struct work_struct *work);
 
 static void disagg_link_down_work(struct work_struct *work)
 {
@@ -199,7 +208,9 @@ struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *o
 		mutex_init(&lane->rx_mutex);
 		lane->transport = &disagg_tcp_transport;
 		lane->rx_bounce = kvmalloc(DISAGG_RX_BOUNCE, GFP_KERNEL);
-		lane->slots = kvcalloc(depth, sizeof(*lane->slots), GFP_KERNEL);
+		INIT_DELAYED_WORK(&lane->probe_work, disagg_lane_probe_work);
+		/* One more for the PING. */
+		lane->slots = kvcalloc(depth + 1, sizeof(*lane->slots), GFP_KERNEL);
 		lane->latency = kcalloc(DISAGG_NR_OPERATIONS, sizeof(*lane->latency),
 					GFP_KERNEL);
 		if (!lane->slots || !lane->latency || !lane->rx_bounce) {
@@ -226,6 +237,7 @@ static void disagg_lane_adopt(struct disagg_lane *lane, struct socket *sock)
 	snprintf(lane->peer, sizeof(lane->peer),
 		 disagg_has_scope(&addr) ? "%pISpsc" : "%pISpc", &addr);
 	lane->restored_at = get_jiffies_64();
+	lane->probing = DISAGG_PROBE_NONE;
 	spin_unlock_bh(&lane->link->fail_lock);
 	lane->sock = sock;
 	WRITE_ONCE(lane->transport, disagg_tcp_transport_of(sock->sk));
@@ -456,26 +468,106 @@ void disagg_lane_fail(struct disagg_lane *lane, const char *fmt, ...)
 	spin_unlock_bh(&link->fail_lock);
 }
 
+/* fail_lock held. A request has waited for @age jiffies, DISAGG_PATIENCE times what it may. */
+static void disagg_lane_forgotten(struct disagg_lane *lane, u64 age)
+{
+	if (!disagg_lane_breaks(lane))
+		return;
+	scnprintf(lane->reason, sizeof(lane->reason),
+		  "a request was not done within %u ms, though the target answers",
+		  jiffies_to_msecs(age));
+	disagg_lane_set_broken(lane);
+}
+
+/* fail_lock held. */
+static void disagg_lane_silent(struct disagg_lane *lane)
+{
+	unsigned long waited = lane->probe_timeout + lane->probe_timeout / 2;
+
+	lane->probing = DISAGG_PROBE_NONE;
+	if (!disagg_lane_breaks(lane))
+		return;
+	scnprintf(lane->reason, sizeof(lane->reason), "no answer within %u ms, nor to a PING",
+		  jiffies_to_msecs(waited));
+	disagg_lane_set_broken(lane);
+}
+
 /**
  * disagg_lane_timeout - a request was not answered in time
  * @lane: the lane that it is on
+ * @io: the request
  * @timeout: jiffies
  *
- * One that waits for a socket, or went out again on another one since, has its time
- * anew. Any context but a hard interrupt.
+ * The lane is probed. One that waits for a socket, or went out again on another one
+ * since, has its time anew. Any context but a hard interrupt.
  */
-void disagg_lane_timeout(struct disagg_lane *lane, unsigned long timeout)
+void disagg_lane_timeout(struct disagg_lane *lane, const struct disagg_io *io,
+			 unsigned long timeout)
 {
 	struct disagg_link *link = lane->link;
+	u64 age = nsecs_to_jiffies64(ktime_get_ns() - READ_ONCE(io->submitted));
+	u64 now = get_jiffies_64();
 
 	spin_lock_bh(&link->fail_lock);
-	if (!lane->lost && time_after_eq64(get_jiffies_64(), lane->restored_at + timeout) &&
-	    disagg_lane_breaks(lane)) {
-		scnprintf(lane->reason, sizeof(lane->reason), "no answer within %u ms",
-			  jiffies_to_msecs(timeout));
-		disagg_lane_set_broken(lane);
+	age = min(age, now - lane->restored_at);
+	if (!link->started || lane->lost || !time_after_eq64(now, lane->restored_at + timeout))
+		goto out;
+	if (age >= (u64)timeout * DISAGG_PATIENCE) {
+		disagg_lane_forgotten(lane, age);
+	} else if (!lane->probing) {
+		lane->probing = DISAGG_PROBE_WANTED;
+		lane->probe_timeout = timeout;
+		lane->probe_rx = READ_ONCE(lane->rx_bytes);
+		mod_delayed_work(disagg_wq, &lane->probe_work, 0);
 	}
+out:
 	spin_unlock_bh(&link->fail_lock);
+}
+
+/*
+ * Go on with a probe: send a PING, or see what has come of it. A socket that takes
+ * nothing in takes no PING either, which is as good as no answer to one. fail_lock
+ * held. Return: whether a PING is to be sent.
+ */
+static bool disagg_lane_go_on_probing(struct disagg_lane *lane)
+{
+	u64 now = get_jiffies_64();
+
+	if (!lane->probing)
+		return false;
+	if (lane->lost || !lane->link->started || READ_ONCE(lane->rx_bytes) != lane->probe_rx) {
+		lane->probing = DISAGG_PROBE_NONE;
+		return false;
+	}
+	if (lane->probing == DISAGG_PROBE_WANTED) {
+		lane->probing = DISAGG_PROBE_SENT;
+		lane->probe_by = now + lane->probe_timeout / 2;
+		mod_delayed_work(disagg_wq, &lane->probe_work, lane->probe_timeout / 2);
+		return true;
+	}
+	if (time_after_eq64(now, lane->probe_by))
+		disagg_lane_silent(lane);
+	return false;
+}
+
+static void disagg_lane_probe_work(struct work_struct *work)
+{
+	struct disagg_lane *lane = container_of(to_delayed_work(work), struct disagg_lane,
+						probe_work);
+	bool ping;
+
+	spin_lock_bh(&lane->link->fail_lock);
+	ping = disagg_lane_go_on_probing(lane);
+	spin_unlock_bh(&lane->link->fail_lock);
+	/* One of before, sent again on this socket, does as well. */
+	if (!ping || test_and_set_bit(DISAGG_LANE_PINGED, &lane->flags))
+		return;
+	lane->probe.frame = (struct disagg_wire_frame) {
+		.magic = cpu_to_le32(DISAGG_WIRE_MAGIC_REQUEST),
+		.op = DISAGG_WIRE_OP_PING,
+		.tag = cpu_to_le32(lane->link->depth),
+	};
+	disagg_lane_send(lane, &lane->probe, true);
 }
 
 /* Wait until a link that has failed is down. Needs no help of the peer. */
@@ -494,8 +586,10 @@ void disagg_link_close(struct disagg_link *link)
 	link->keep = false;
 	spin_unlock_bh(&link->fail_lock);
 	set_bit(DISAGG_LINK_CLOSING, &link->flags);
-	for (i = 0; i < link->nr_lanes; i++)
+	for (i = 0; i < link->nr_lanes; i++) {
 		cancel_work_sync(&link->lanes[i].down_work);
+		cancel_delayed_work_sync(&link->lanes[i].probe_work);
+	}
 	cancel_delayed_work_sync(&link->timer_work);
 	for (i = 0; i < link->nr_lanes; i++)
 		disagg_tcp_stop(&link->lanes[i], false);
@@ -598,7 +692,8 @@ void disagg_lane_begin(struct disagg_lane *lane, struct disagg_io *io)
 							       le32_to_cpu(io->frame.length)));
 		io->frame.header_crc = cpu_to_le32(disagg_frame_crc(&io->frame));
 	}
-	WRITE_ONCE(lane->requests, lane->requests + 1);
+	if (!disagg_io_is_probe(lane, io))
+		WRITE_ONCE(lane->requests, lane->requests + 1);
 }
 
 static int disagg_status_to_errno(u16 status)
@@ -640,6 +735,11 @@ static void disagg_lane_end(struct disagg_lane *lane, struct disagg_io *io,
 	lane->rx_have = 0;
 	lane->rx_io = NULL;
 	lane->owed -= io->waited;
+	/* Whatever the target says to a PING, it lives. */
+	if (disagg_io_is_probe(lane, io)) {
+		clear_bit(DISAGG_LANE_PINGED, &lane->flags);
+		return;
+	}
 	WRITE_ONCE(lane->replies, lane->replies + 1);
 	disagg_lane_account(lane, io);
 	lane->link->ops->done(io, error, lane->rx_batch);
@@ -682,7 +782,7 @@ int disagg_lane_reply(struct disagg_lane *lane)
 	}
 	if (frame->flags || memchr_inv(frame->reserved, 0, sizeof(frame->reserved)))
 		return disagg_lane_refuse(lane, "a frame with reserved bits set");
-	if (tag >= link->depth)
+	if (tag > link->depth)
 		return disagg_lane_refuse(lane, "a tag out of range");
 	if (payload > link->max_payload)
 		return disagg_lane_refuse(lane, "a payload that is too long");

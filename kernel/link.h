@@ -39,7 +39,7 @@ struct socket;
  *	it is wholly sent; zero where the socket has copied it
  * @splice: the payload's pages may be handed to the socket by reference
  * @waited: it has waited for a lost lane to come back, and is counted in its owed
- * @submitted: when the lane got it; nanoseconds, monotonic
+ * @submitted: when the front took it on; nanoseconds, monotonic
  */
 struct disagg_io {
 	struct llist_node node;
@@ -80,6 +80,12 @@ enum disagg_rx_state {
 	DISAGG_RX_PAYLOAD,	/* reading the payload of rx_io */
 	DISAGG_RX_SKIP,		/* dropping the payload of a stale reply */
 	DISAGG_RX_STOPPED,	/* what comes is not read any more */
+};
+
+enum disagg_probing {
+	DISAGG_PROBE_NONE,
+	DISAGG_PROBE_WANTED,	/* probe_work is about to send a PING */
+	DISAGG_PROBE_SENT,	/* it has, and looks for a sign of life later */
 };
 
 /**
@@ -135,6 +141,12 @@ struct disagg_transport {
  * @rx_work: receives, where that cannot be done in the socket's callback
  * @retry_work: queues @tx_work and @rx_work after a while
  * @rx_bounce: DISAGG_RX_BOUNCE bytes, for what must not be received where it belongs
+ * @probing: whether a sign of life is waited for; guarded by the link's fail_lock, as are
+ *	the other probe_s. The target's silence ends at any byte of it
+ * @probe_timeout: jiffies that a request has waited in silence; half of it is for the PING
+ * @probe_by: jiffies; when the lane is lost without a sign of life
+ * @probe_rx: rx_bytes when that was begun
+ * @probe: the PING; its tag is the one behind those of requests, and nobody else's
  * @peer: guarded by the link's fail_lock, as is @reason
  * @reason: why it broke last
  */
@@ -152,6 +164,12 @@ struct disagg_lane {
 	u32 owed;
 	u64 lost_since;
 	u64 restored_at;
+	enum disagg_probing probing;
+	unsigned long probe_timeout;
+	u64 probe_by;
+	u64 probe_rx;
+	struct disagg_io probe;
+	struct delayed_work probe_work;
 	struct work_struct down_work;
 	char peer[64];
 	char reason[DISAGG_REASON_LEN];
@@ -211,6 +229,7 @@ struct disagg_link_ops {
 enum disagg_lane_flags {
 	DISAGG_LANE_BROKEN,	/* its socket is of no use; down_work is queued or has run */
 	DISAGG_LANE_FAIL_FAST,	/* lost for so long that its requests fail */
+	DISAGG_LANE_PINGED,	/* its PING is queued, or sent and not answered */
 };
 
 enum disagg_link_flags {
@@ -262,6 +281,12 @@ struct disagg_link {
 	struct disagg_lane lanes[] __counted_by(nr_lanes);
 };
 
+static inline bool disagg_io_is_probe(const struct disagg_lane *lane,
+				      const struct disagg_io *io)
+{
+	return io == &lane->probe;
+}
+
 static inline bool disagg_link_is_up(const struct disagg_link *link)
 {
 	return likely(!test_bit(DISAGG_LINK_FAILED, &link->flags));
@@ -282,7 +307,8 @@ __printf(2, 3)
 void disagg_link_fail(struct disagg_link *link, const char *fmt, ...);
 __printf(2, 3)
 void disagg_lane_fail(struct disagg_lane *lane, const char *fmt, ...);
-void disagg_lane_timeout(struct disagg_lane *lane, unsigned long timeout);
+void disagg_lane_timeout(struct disagg_lane *lane, const struct disagg_io *io,
+			 unsigned long timeout);
 void disagg_link_flush(struct disagg_link *link);
 void disagg_link_close(struct disagg_link *link);
 void disagg_link_free(struct disagg_link *link);

@@ -554,7 +554,10 @@ static void disagg_lane_end_queued(struct disagg_lane *lane)
 	while ((io = disagg_lane_next(lane))) {
 		lane->tx_list = io->node.next;
 		lane->owed -= io->waited;
-		lane->link->ops->done(io, -ENOLINK, NULL);
+		if (disagg_io_is_probe(lane, io))
+			clear_bit(DISAGG_LANE_PINGED, &lane->flags);
+		else
+			lane->link->ops->done(io, -ENOLINK, NULL);
 	}
 }
 
@@ -626,7 +629,6 @@ void disagg_lane_send(struct disagg_lane *lane, struct disagg_io *io, bool last)
 {
 	io->sent = 0;
 	io->waited = false;
-	io->submitted = ktime_get_ns();
 	llist_add(&io->node, &lane->tx_new);
 	if (last)
 		disagg_lane_kick(lane);
@@ -659,7 +661,7 @@ void disagg_lane_park(struct disagg_lane *lane)
 
 	mutex_lock(&lane->tx_mutex);
 	first = disagg_lane_next(lane);
-	for (tag = 0; tag < lane->link->depth; tag++) {
+	for (tag = 0; tag <= lane->link->depth; tag++) {
 		io = lane->slots[tag].io;
 		/* Its payload was on its way in. */
 		if (lane->rx_io && le32_to_cpu(lane->rx_io->frame.tag) == tag)
@@ -669,7 +671,7 @@ void disagg_lane_park(struct disagg_lane *lane)
 		lane->slots[tag].io = NULL;
 		io->sent = 0;
 		lane->sent_writes |= disagg_io_writes(io);
-		n++;
+		n += !disagg_io_is_probe(lane, io);
 		/* It was being sent, and is still the first in the list. */
 		if (io == first)
 			continue;

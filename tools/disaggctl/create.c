@@ -50,7 +50,7 @@ const struct option node_create_options[] = {
 	{ .name = "block-size", .arg = "N", .text = &opt.block_size,
 	  .help = "logical block size, 512 to 4096 (default: 4096)" },
 	{ .name = "io-timeout", .arg = "DURATION", .text = &opt.io_timeout,
-	  .help = "without an answer, after which a lane counts as lost (default: 30s)" },
+	  .help = "without an answer, after which the target is asked if it lives (default: 30s)" },
 	{ .name = "fail-fast", .arg = "DURATION", .text = &opt.fail_fast,
 	  .help = "after which I/O of a lost lane fails, or never (default)" },
 	{ .name = "dead-after", .arg = "DURATION", .text = &opt.dead_after,

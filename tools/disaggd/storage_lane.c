@@ -19,7 +19,7 @@
 #include "wire.h"
 
 #define BUFFER_SIZE	(64U << 10)
-#define SLOTS_MAX	128U
+#define SLOTS_MAX	128U		/* and one more, for a PING */
 #define BUDGET		(16U << 20)	/* bytes of buffers in use per lane */
 #define KEEP_MAX	(128U << 10)	/* larger buffers are freed after use */
 
@@ -70,9 +70,9 @@ struct storage_lane {
 	struct slot *first, **last;
 	bool receiving, sending, closing, broken;
 	struct msghdr out;
-	struct iovec vec[2 * SLOTS_MAX];
+	struct iovec vec[2 * (SLOTS_MAX + 1)];
 	unsigned int vecs;
-	struct slot slot[SLOTS_MAX];
+	struct slot slot[SLOTS_MAX + 1];
 };
 
 static char token_receive, token_send;
@@ -85,7 +85,7 @@ static struct slot *take_slot(struct storage_lane *s, const struct request *rq)
 
 	if (s->busy && s->in_use + need > BUDGET)
 		return NULL;
-	for (unsigned int i = 0; i < s->slots && !slot; i++)
+	for (unsigned int i = 0; i < s->slots + (rq->op == DISAGG_WIRE_OP_PING) && !slot; i++)
 		if (s->slot[i].state == SLOT_FREE)
 			slot = &s->slot[i];
 	if (!slot)
@@ -420,7 +420,7 @@ static void finish_send(struct storage_lane *s, int res)
 		s->closing = true;
 		shutdown(s->lane->fd, SHUT_RDWR);
 	}
-	for (unsigned int i = 0; i < s->slots; i++)
+	for (unsigned int i = 0; i <= s->slots; i++)
 		if (s->slot[i].state == SLOT_SENDING)
 			put_slot(s, &s->slot[i]);
 }
@@ -511,7 +511,7 @@ void storage_lane_run(struct lane *lane)
 		reap(s);
 	}
 	io_uring_queue_exit(&s->ring);
-	for (unsigned int i = 0; i < SLOTS_MAX; i++)
+	for (unsigned int i = 0; i <= SLOTS_MAX; i++)
 		free(s->slot[i].data);
 out:
 	free(s->buffer);

@@ -69,7 +69,7 @@
 #define DISAGG_WIRE_OP_FLUSH		0x03
 #define DISAGG_WIRE_OP_DISCARD		0x04
 #define DISAGG_WIRE_OP_WRITE_ZEROES	0x05
-#define DISAGG_WIRE_OP_PING		0x06
+#define DISAGG_WIRE_OP_PING		0x06	/* one may be in flight besides depth others */
 
 /* Operations of a control connection. */
 #define DISAGG_WIRE_OP_INVENTORY	0x40	/* -> disagg_wire_resource[] */
