@@ -21,6 +21,9 @@ soak:
 	@SUITE=fuzz FUZZ_TIME=60 FUZZ_FRAMES=1000000 TIMEOUT=3600 V="$(V)" selftests/run
 	@SUITE=control TEST=test_fuzz_01 KERNEL="$(KERNEL)" FUZZ_MESSAGES=100000 TIMEOUT=3600 \
 		V="$(V)" selftests/run
+	@SUITE=link TEST='test_[ac]*_01' KERNEL="$(or $(KERNEL),6.12)" FUZZ_CUTS=1000 \
+		TIMEOUT=3600 V="$(V)" selftests/run
+	@SUITE=swap KERNEL="$(or $(KERNEL),6.12)" FUZZ_SWAP=300 TIMEOUT=1200 V="$(V)" selftests/run
 
 # The roots, so that what follows is quick.
 lab:

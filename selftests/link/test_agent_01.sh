@@ -3,7 +3,7 @@
 #
 # The agent brings links back: under verified I/O the network is cut in every way
 # there is, the target and the agent are stopped, killed and started again, and no
-# request fails and no byte is wrong. CUTS=1000 for longer.
+# request fails and no byte is wrong. FUZZ_CUTS=1000 for longer.
 
 set -u
 # shellcheck source=selftests/lib.sh
@@ -13,7 +13,7 @@ set -u
 # shellcheck source=selftests/block/fio.sh
 . "$(dirname "$0")/../block/fio.sh"
 
-CUTS=${CUTS:-40}
+CUTS=${FUZZ_CUTS:-40}
 # How long a restored link may take. The figure that users are promised is 1000; in
 # make check, beside another VM, only what never comes from a slow machine fails.
 RESTORE_MS=${RESTORE_MS:-5000}

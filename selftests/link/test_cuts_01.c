@@ -2,7 +2,7 @@
 /*
  * Lanes are cut again and again at random moments, in several ways, while several
  * programs write, read back and compare. No request fails, and every read sees what
- * was written last. CUTS=N for another number than 400.
+ * was written last. FUZZ_CUTS=N for another number than 400.
  */
 #define _GNU_SOURCE
 #include "../control/dgnl.h"
@@ -174,8 +174,8 @@ int main(void)
 	int fds[LANES];
 	char path[40];
 
-	if (getenv("CUTS"))
-		cuts_wanted = strtoul(getenv("CUTS"), NULL, 10);
+	if (getenv("FUZZ_CUTS"))
+		cuts_wanted = strtoul(getenv("FUZZ_CUTS"), NULL, 10);
 	need_module();
 	nl = dgnl_open();
 	store = calloc(1, SIZE);

@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Deletion by force and rmmod with a silent peer, in every state that a device can be
+ * in: how long they take is measured, and must not be more than two seconds. And
+ * SIGKILL for each caller that may have to wait: it ends, but for I/O that the block
+ * layer waits for uninterruptibly, which deletion by force ends.
+ */
+#define _GNU_SOURCE
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "../control/dgnl.h"
+
+#define SIZE		(16 << 20)
+#define BOUND_MS	2000
+#define KILLED_MS	2000
+#define LANES		2
+
+static struct dgnl nl;
+
+/* ---- the target: silent when told so ---- */
+
+static volatile bool silent;
+
+static bool answer(struct server *s, struct disagg_wire_frame *f)
+{
+	return silent ? true : answer_well(s, f);
+}
+
+static struct server servers[LANES];
+
+static unsigned int make(uint32_t io_timeout)
+{
+	struct device_new d;
+	unsigned int id;
+	int fds[LANES];
+
+	silent = false;
+	for (int i = 0; i < LANES; i++) {
+		servers[i] = (struct server) { .odd = answer };
+		fds[i] = serve(&servers[i]);
+	}
+	d = device_defaults(fds, LANES);
+	d.size = SIZE;
+	d.io_timeout = io_timeout;
+	d.dead_after = DISAGG_NEVER;
+	if (device_new(&nl, &d, &id))
+		bail("no device");
+	for (int i = 0; i < LANES; i++)
+		close(fds[i]);
+	if (system("udevadm settle --timeout=20"))
+		note("udev is not done");
+	silent = true;
+	return id;
+}
+
+static void end_servers(void)
+{
+	for (int i = 0; i < LANES; i++)
+		serve_end(&servers[i]);
+}
+
+static int open_disk(unsigned int id, int flags)
+{
+	char path[40];
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/disagg%u", id);
+	fd = open(path, flags | O_CLOEXEC);
+	if (fd < 0)
+		bail(path);
+	return fd;
+}
+
+static bool becomes(int state)
+{
+	for (int i = 0; i < 800; i++) {
+		if (device_state(&nl, "n", "d") == state)
+			return true;
+		poll(NULL, 0, 10);
+	}
+	note("state %d, not %d", device_state(&nl, "n", "d"), state);
+	return false;
+}
+
+static void wait_inflight(void)
+{
+	struct answer a;
+
+	for (int i = 0; i < 500; i++) {
+		if (!device_get(&nl, "n", "d", &a) &&
+		    get_num(a.reply, a.len, DISAGG_A_DEVICE_INFLIGHT))
+			return;
+		poll(NULL, 0, 10);
+	}
+	bail("nothing is in flight");
+}
+
+/* ---- those who wait ---- */
+
+static pid_t start(void (*work)(int arg), int arg)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		work(arg);
+		_exit(0);
+	}
+	if (pid < 0)
+		bail("fork");
+	return pid;
+}
+
+/* Return: after how many milliseconds it has ended, or -1. */
+static int ended(pid_t pid, unsigned int ms)
+{
+	uint64_t begin = now_ms();
+
+	do {
+		if (waitpid(pid, NULL, WNOHANG) == pid)
+			return now_ms() - begin;
+		poll(NULL, 0, 5);
+	} while (now_ms() - begin < ms);
+	return -1;
+}
+
+static void read_direct(int fd)
+{
+	char *buf;
+
+	if (!posix_memalign((void **)&buf, 4096, 65536))
+		(void)!pread(fd, buf, 65536, 0);
+}
+
+static void write_direct(int fd)
+{
+	char *buf;
+
+	if (!posix_memalign((void **)&buf, 4096, 65536))
+		(void)!pwrite(fd, buf, 65536, 1 << 20);
+}
+
+static void read_buffered(int fd)
+{
+	char buf[4096];
+
+	(void)!pread(fd, buf, sizeof(buf), 8 << 20);
+}
+
+/* ---- deletion by force ---- */
+
+static void deleted(const char *state, int disk, pid_t *jobs, unsigned int nr_jobs)
+{
+	uint64_t begin = now_ms();
+	int err = device_del(&nl, "n", "d", true), ms = now_ms() - begin, longest = 0;
+
+	note("%s: deleted by force in %d ms", state, ms);
+	result(!err && ms <= BOUND_MS, "%s: deleted by force within 2 s", state);
+	for (unsigned int i = 0; i < nr_jobs; i++) {
+		int one = ended(jobs[i], BOUND_MS);
+
+		longest = one < 0 || longest < 0 ? -1 : one > longest ? one : longest;
+	}
+	if (nr_jobs)
+		result(longest >= 0, "%s: and who waited is told (%d ms)", state, longest);
+	if (disk >= 0)
+		close(disk);
+	end_servers();
+}
+
+static void lose(void)
+{
+	for (int i = 0; i < LANES; i++)
+		shutdown(servers[i].fd, SHUT_RDWR);
+	if (!becomes(DISAGG_DEVICE_STATE_LOST))
+		bail("not lost");
+}
+
+enum state { LIVE_IDLE, LIVE_BUSY, LOST_IDLE, LOST_BUSY, LOST_FAST, DEAD, STATES };
+static const char * const names[STATES] = {
+	"live", "live, I/O in flight", "lost", "lost, I/O waits", "lost, fail-fast", "dead",
+};
+
+/* A device in @state; return: its disk, opened, with I/O where that is said. */
+static int enter(enum state state, int flags, pid_t *jobs, unsigned int *nr_jobs)
+{
+	int disk = open_disk(make(600000), flags | O_DIRECT);
+
+	*nr_jobs = 0;
+	if (state == LIVE_BUSY || state == LOST_BUSY) {
+		jobs[(*nr_jobs)++] = start(read_direct, disk);
+		jobs[(*nr_jobs)++] = start(write_direct, disk);
+		wait_inflight();
+	}
+	if (state >= LOST_IDLE)
+		lose();
+	if (state == LOST_FAST)
+		device_set(&nl, "n", "d", DISAGG_A_DEVICE_FAIL_FAST, 0);
+	if (state == DEAD) {
+		device_set(&nl, "n", "d", DISAGG_A_DEVICE_DEAD_AFTER, 0);
+		becomes(DISAGG_DEVICE_STATE_DEAD);
+	}
+	return disk;
+}
+
+static void each_state(void)
+{
+	unsigned int nr_jobs;
+	pid_t jobs[2];
+
+	for (int state = 0; state < STATES; state++) {
+		int disk = enter(state, O_RDWR, jobs, &nr_jobs);
+
+		deleted(names[state], disk, jobs, nr_jobs);
+	}
+}
+
+/* Connecting, and being removed: nothing stays so, so it is met at random. */
+static volatile bool enough;
+
+static void *attacher_main(void *data)
+{
+	struct dgnl mine = dgnl_open();
+	int peer = -1;
+
+	(void)data;
+	while (!enough) {
+		struct device_new d;
+		int lane, last = peer;
+
+		lane = tcp_pair(&peer);
+		d = device_defaults(&lane, 1);
+		d.dead_after = DISAGG_NEVER;
+		device_new(&mine, &d, NULL);
+		close(lane);
+		close(last);
+	}
+	close(peer);
+	close(mine.fd);
+	return NULL;
+}
+
+static void *deleter_main(void *data)
+{
+	struct dgnl mine = dgnl_open();
+	uint64_t *longest = data;
+
+	while (!enough) {
+		uint64_t begin = now_ms();
+
+		device_del(&mine, "n", "d", true);
+		if (now_ms() - begin > *longest)
+			*longest = now_ms() - begin;
+	}
+	close(mine.fd);
+	return NULL;
+}
+
+static void at_random(void)
+{
+	uint64_t longest[2] = { 0 };
+	pthread_t attacher, deleter[2];
+
+	enough = false;
+	if (pthread_create(&attacher, NULL, attacher_main, NULL) ||
+	    pthread_create(&deleter[0], NULL, deleter_main, &longest[0]) ||
+	    pthread_create(&deleter[1], NULL, deleter_main, &longest[1]))
+		bail("no thread");
+	poll(NULL, 0, 5000);
+	enough = true;
+	pthread_join(attacher, NULL);
+	pthread_join(deleter[0], NULL);
+	pthread_join(deleter[1], NULL);
+	device_del(&nl, "n", "d", true);
+	note("connecting, removing: the longest deletion took %llu and %llu ms",
+	     (unsigned long long)longest[0], (unsigned long long)longest[1]);
+	result(longest[0] <= BOUND_MS && longest[1] <= BOUND_MS,
+	       "connecting, removing: deleted by force within 2 s");
+}
+
+/* ---- rmmod ---- */
+
+static void unloaded(enum state state)
+{
+	pid_t jobs[2];
+	unsigned int nr_jobs;
+	/* udev would read what was opened for writing, and hold the module as long. */
+	int disk = enter(state, O_RDONLY, jobs, &nr_jobs), ms, rc;
+	uint64_t begin;
+
+	close(disk);	/* who has the disk open holds the module */
+	if (!module_free())
+		bail("the module is in use");
+	close(nl.fd);
+	begin = now_ms();
+	rc = syscall(SYS_delete_module, "disagg", O_NONBLOCK);
+	ms = now_ms() - begin;
+	note("%s: rmmod took %d ms", names[state], ms);
+	result(!rc && ms <= BOUND_MS, "%s: rmmod within 2 s", names[state]);
+	end_servers();
+	if (system("modprobe disagg"))
+		bail("the module cannot be loaded again");
+	nl = dgnl_open();
+	if (node_new(&nl, "n"))
+		bail("no node");
+}
+
+/* ---- SIGKILL ---- */
+
+static void killed_io(void)
+{
+	unsigned int id = make(600000);
+	int disk = open_disk(id, O_RDWR | O_DIRECT), plain = open_disk(id, O_RDONLY);
+	pid_t direct, buffered;
+	int ms;
+
+	direct = start(read_direct, disk);
+	wait_inflight();
+	lose();
+	buffered = start(read_buffered, plain);
+	poll(NULL, 0, 200);
+	kill(buffered, SIGKILL);
+	ms = ended(buffered, KILLED_MS);
+	note("a read through the page cache ends %d ms after SIGKILL", ms);
+	result(ms >= 0, "killed: a read through the page cache on a lost device");
+	/* Its pages are the kernel's until the request ends: nothing may end it but that. */
+	kill(direct, SIGKILL);
+	ms = ended(direct, 300);
+	note("a direct read %s", ms < 0 ? "waits on, as on any disk" : "has ended");
+	close(plain);
+	deleted("killed: a direct read on a lost device", disk, &direct, 1);
+}
+
+/*
+ * The one way that is left to hold a device's admin_lock: a program that has kept a
+ * lane's socket sends from memory whose faults it serves itself, and so owns the socket's
+ * lock. Whoever deletes the device waits for that, and others wait for him.
+ */
+static char *faulty;
+static int kept;
+
+static int make_faulty(void)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (uffd < 0)
+		return -1;
+	faulty = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	reg.range.start = (uintptr_t)faulty;
+	reg.range.len = 4096;
+	if (faulty == MAP_FAILED || ioctl(uffd, UFFDIO_API, &api) ||
+	    ioctl(uffd, UFFDIO_REGISTER, &reg))
+		bail("userfaultfd");
+	return uffd;
+}
+
+static void *holder_main(void *data)
+{
+	(void)data;
+	(void)!send(kept, faulty, 4096, MSG_NOSIGNAL);
+	return NULL;
+}
+
+static void ask_delete(int arg)
+{
+	struct dgnl mine = dgnl_open();
+
+	device_del(&mine, "n", "d", arg);
+}
+
+static void ask_delete_node(int arg)
+{
+	struct dgnl mine = dgnl_open();
+
+	node_del(&mine, "n", arg);
+}
+
+static void ask_set(int arg)
+{
+	struct dgnl mine = dgnl_open();
+
+	device_set(&mine, "n", "d", DISAGG_A_DEVICE_IO_TIMEOUT, arg);
+}
+
+static void ask_grow(int arg)
+{
+	struct dgnl mine = dgnl_open();
+
+	device_set(&mine, "n", "d", DISAGG_A_DEVICE_SIZE, arg);
+}
+
+static void killed_netlink(void)
+{
+	static const struct {
+		const char *name;
+		void (*work)(int arg);
+		int arg;
+	} callers[] = {
+		{ "device-del", ask_delete, false },
+		{ "device-del by force", ask_delete, true },
+		{ "node-del by force", ask_delete_node, true },
+		{ "device-set, a timer", ask_set, 1000 },
+		{ "device-set, the size", ask_grow, SIZE },
+	};
+	struct uffdio_zeropage zero = { .range.len = 4096 };
+	struct device_new d;
+	pthread_t holder;
+	pid_t first, waits[sizeof(callers) / sizeof(*callers)];
+	int uffd = make_faulty(), lane, ms;
+	bool blocked;
+
+	if (uffd < 0) {
+		skip("killed: netlink callers", "this kernel has no userfaultfd");
+		return;
+	}
+	silent = false;
+	servers[0] = (struct server) { .odd = answer };
+	lane = serve(&servers[0]);
+	d = device_defaults(&lane, 1);
+	d.size = SIZE;
+	d.dead_after = DISAGG_NEVER;
+	if (device_new(&nl, &d, NULL))
+		bail("no device");
+	if (system("udevadm settle --timeout=20"))
+		note("udev is not done");
+	kept = lane;
+	if (pthread_create(&holder, NULL, holder_main, NULL))
+		bail("no thread");
+	poll(NULL, 0, 200);
+	first = start(ask_delete, true);
+	poll(NULL, 0, 200);
+	for (size_t i = 0; i < sizeof(callers) / sizeof(*callers); i++)
+		waits[i] = start(callers[i].work, callers[i].arg);
+	poll(NULL, 0, 500);
+	blocked = waitpid(first, NULL, WNOHANG) == 0;
+	result(blocked, "killed: a deletion waits for the owner of a socket's lock");
+	for (size_t i = 0; i < sizeof(callers) / sizeof(*callers); i++) {
+		bool waited = waitpid(waits[i], NULL, WNOHANG) == 0;
+
+		kill(waits[i], SIGKILL);
+		ms = waited ? ended(waits[i], KILLED_MS) : -1;
+		note("%s %s, %d ms after SIGKILL", callers[i].name,
+		     waited ? "waited, and ended" : "did not wait", ms);
+		result(ms >= 0, "killed: %s, which waits for it", callers[i].name);
+	}
+	zero.range.start = (uintptr_t)faulty;
+	ioctl(uffd, UFFDIO_ZEROPAGE, &zero);
+	pthread_join(holder, NULL);
+	ms = ended(first, BOUND_MS);
+	result(ms >= 0, "killed: and it goes on when that lets go");
+	close(kept);
+	close(uffd);
+	serve_end(&servers[0]);
+	device_del(&nl, "n", "d", true);
+	node_new(&nl, "n");	/* unless it is still there */
+}
+
+int main(void)
+{
+	need_module();
+	nl = dgnl_open();
+	if (node_new(&nl, "n"))
+		bail("no node");
+	each_state();
+	at_random();
+	unloaded(LIVE_IDLE);
+	unloaded(LOST_IDLE);
+	unloaded(LOST_FAST);
+	unloaded(DEAD);
+	killed_io();
+	killed_netlink();
+	result(!node_del(&nl, "n", true) && module_free(), "nothing is left");
+	return finish();
+}
