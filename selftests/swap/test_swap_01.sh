@@ -1,0 +1,39 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# A control group with a quarter of the memory that its program works with swaps to a
+# device whose link is cut again and again: no byte is wrong, nobody is stuck.
+
+set -u
+# shellcheck source=selftests/lib.sh
+. "$(dirname "$0")/../lib.sh"
+# shellcheck source=selftests/common.sh
+. "$(dirname "$0")/../common.sh"
+# shellcheck source=selftests/block/fio.sh
+. "$(dirname "$0")/../block/fio.sh"
+# shellcheck source=selftests/swap/swap.sh
+. "$(dirname "$0")/swap.sh"
+
+SWAP_S=${FUZZ_SWAP:-20}
+MIB=64
+PAGES=$((MIB * 256))
+
+ktap_plan 9
+need_module
+start_pool 128
+start_agent
+echo -1000 >"/proc/$(cat "$WORK/agent.pid")/oom_score_adj"
+swap_on 128
+cgroup load memory.max=$((MIB / 4))M
+
+limited()
+{
+	in_cgroup load "$SUITE_BIN/swap_load" "$MIB" "$SWAP_S"
+}
+
+under_cuts limited
+check "swapping ends" swap_off
+"$DISAGGCTL" node delete s >/dev/null
+stop_agent TERM
+check "nothing is left" nothing_left pool
+ktap_done

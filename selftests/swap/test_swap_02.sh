@@ -1,0 +1,51 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The whole guest is short of memory: all but a quarter of what a program works with is
+# locked, so that the kernel's own allocations feel it, too; and the link is cut as before.
+
+set -u
+# shellcheck source=selftests/lib.sh
+. "$(dirname "$0")/../lib.sh"
+# shellcheck source=selftests/common.sh
+. "$(dirname "$0")/../common.sh"
+# shellcheck source=selftests/block/fio.sh
+. "$(dirname "$0")/../block/fio.sh"
+# shellcheck source=selftests/swap/swap.sh
+. "$(dirname "$0")/swap.sh"
+
+SWAP_S=${FUZZ_SWAP:-20}
+MIB=256
+PAGES=$((MIB * 256))
+
+ktap_plan 9
+need_module
+start_pool 384
+start_agent
+echo -1000 >"/proc/$(cat "$WORK/agent.pid")/oom_score_adj"
+swap_on 384
+cgroup load
+
+# Programs that lie in memory or not as the kernel likes, and are needed on the way.
+SPARE_MIB=96
+hog=$(($(awk '/^MemAvailable/ { print $2 }' /proc/meminfo) / 1024 - MIB / 4 - SPARE_MIB))
+[ $hog -gt 0 ] || die "there is too little memory"
+in_cgroup apart "$SUITE_BIN/swap_load" "$hog" hold >"$WORK/hog.out" 2>&1 &
+HOG=$!
+add_cleanup "kill -KILL $HOG"
+wait_for 60 grep -q held "$WORK/hog.out" || die "hog: $(cat "$WORK/hog.out")"
+ktap_note "$hog MiB are locked; $(grep -h MemAvailable /proc/meminfo)," \
+	"min_free_kbytes $(cat /proc/sys/vm/min_free_kbytes)"
+
+unlimited()
+{
+	in_cgroup load "$SUITE_BIN/swap_load" "$MIB" "$SWAP_S"
+}
+
+under_cuts unlimited
+kill $HOG
+check "swapping ends" swap_off
+"$DISAGGCTL" node delete s >/dev/null
+stop_agent TERM
+check "nothing is left" nothing_left pool
+ktap_done
