@@ -146,7 +146,7 @@ int main(int argc, char **argv)
 		die("arguments", NULL);
 
 	fd = dsg_connect("127.0.0.1", (uint16_t)port, DSG_NO_DEADLINE, &error);
-	if (fd < 0 || dsg_handshake_control(fd, "load", 0, DSG_NO_DEADLINE, &session, &error))
+	if (fd < 0 || dsg_handshake_control(fd, NULL, "load", 0, DSG_NO_DEADLINE, &session, &error))
 		die("control", &error);
 	if (dsg_uuid_random(reserve.txid) ||
 	    dsg_control_call(&session, DISAGG_WIRE_OP_RESERVE, &reserve, sizeof(reserve),

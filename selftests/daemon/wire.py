@@ -82,11 +82,14 @@ def text(b):
 
 
 class Connection:
-    """A socket that has received the GREETING."""
+    """A socket that has received the GREETING; instead of a port, one that is connected."""
 
     def __init__(self, port, timeout=10):
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(port, int):
+            self.sock = socket.create_connection(("127.0.0.1", port), timeout)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        else:
+            self.sock = port
         self.greeting = GREETING_S.unpack(self.recv(64))
         assert self.greeting[0] == GREETING
         self.nonce = self.greeting[7]

@@ -287,7 +287,7 @@ static void live(struct dsg_record_device *dev)
 	struct disagg_wire_frame frame;
 	struct dsg_session session;
 
-	if (dsg_target_open("t", target.host, target.port, DEADLINE, &session, &fault))
+	if (dsg_target_open(&target, DEADLINE, &session, &fault))
 		return;
 	fuzz_assert(session.max_payload <= DISAGG_WIRE_MAX_PAYLOAD);
 	if (!dsg_lease_reserve(&session, "n", dev, DEADLINE, &fault)) {

@@ -133,7 +133,7 @@ static struct lease *keep_lease(void)
 	/* The journal never forgets a txid; the harness calls it by the first one. */
 	memcpy(req.txid + 12, &made, sizeof(made));
 	made++;
-	fuzz_assert(!lease_reserve(&req, &l));
+	fuzz_assert(!lease_reserve(&req, &config->tenants[0], &l));
 	memcpy(l->txid, kept_txid, sizeof(l->txid));
 	fuzz_assert(lease_commit(l) == LEASE_LATER);
 	settle(kept_starts);
@@ -229,7 +229,7 @@ static void conn_open(struct conn *c)
 		return;
 	fuzz_assert(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
 	*c = (struct conn) { .fd = pair[0] };
-	session_start(pair[1], config);
+	session_start(pair[1], config, &config->tenants[0], "test");
 	conn_read(c);
 	fuzz_assert(c->have == sizeof(struct disagg_wire_greeting));
 	memcpy(c->nonce, c->in + offsetof(struct disagg_wire_greeting, nonce),

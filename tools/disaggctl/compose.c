@@ -112,8 +112,7 @@ static int reserve_all(struct composition *c, struct dsg_fault *fault)
 		progress(c->cli, "waiting for target %s", target->name);
 		if (new_target(record, i)) {
 			dsg_session_close(&session);
-			err = dsg_target_open(target->name, target->host, target->port,
-					      dsg_deadline(STEP_NS), &session, fault);
+			err = dsg_target_open(target, dsg_deadline(STEP_NS), &session, fault);
 		}
 		if (!err)
 			err = interrupt_check(fault);
@@ -137,12 +136,10 @@ static int start_commit(struct composition *c, size_t i, struct commit *commit,
 			struct dsg_fault *fault)
 {
 	const struct dsg_record_device *dev = &c->record->devices[i];
-	const struct dsg_target *target = &dev->target;
 	uint64_t deadline = dsg_deadline(STEP_NS);
 	int err;
 
-	err = dsg_target_open(target->name, target->host, target->port, deadline,
-			      &commit->session, fault);
+	err = dsg_target_open(&dev->target, deadline, &commit->session, fault);
 	if (err)
 		return err;
 	/* The wait may be long, but not for a target that is gone. */

@@ -53,13 +53,11 @@ static int check_live(struct dsg_netlink *nl, const char *node, const char *name
 static int grow_lease(struct dsg_record *record, struct dsg_record_device *dev, uint64_t size,
 		      struct dsg_fault *fault)
 {
-	const struct dsg_target *target = &dev->target;
 	uint64_t more = size - dev->size;
 	struct dsg_session session;
 	int err;
 
-	err = dsg_target_open(target->name, target->host, target->port, dsg_deadline(STEP_NS),
-			      &session, fault);
+	err = dsg_target_open(&dev->target, dsg_deadline(STEP_NS), &session, fault);
 	if (err)
 		return err;
 	dsg_lane_tune(session.fd, STEP_NS / 1000000);

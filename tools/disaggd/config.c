@@ -3,6 +3,7 @@
  * The configuration is strict: whatever it doesn't know is an error with a line
  * number, so that a typo never silently offers memory that nobody meant to offer.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -278,6 +279,28 @@ static bool parse_listen(const char *s, struct listen_config *listen)
 	return true;
 }
 
+static bool read_address(struct reader *r, yaml_node_t *node, void *to)
+{
+	if (parse_listen(scalar(node), to))
+		return true;
+	return complain(r, node,
+			"expected ADDRESS:PORT, such as 127.0.0.1:%d or [::1]:%d, or {address: ADDRESS:PORT, tls: yes}",
+			DISAGG_WIRE_PORT, DISAGG_WIRE_PORT);
+}
+
+static bool read_listener(struct reader *r, yaml_node_t *node, struct listen_config *l)
+{
+	struct key keys[] = {
+		{ "address", read_address, l, true },
+		{ "tls", read_bool, &l->tls, false },
+	};
+
+	l->tls = false;
+	if (node->type != YAML_MAPPING_NODE)
+		return read_address(r, node, l);
+	return read_mapping(r, node, keys, ARRAY_SIZE(keys), "a listener");
+}
+
 static bool read_listen(struct reader *r, yaml_node_t *node, void *to)
 {
 	struct config *c = to;
@@ -293,10 +316,8 @@ static bool read_listen(struct reader *r, yaml_node_t *node, void *to)
 		if (c->listen_count == CONFIG_LISTEN_MAX)
 			return complain(r, item, "more than %d addresses",
 					CONFIG_LISTEN_MAX);
-		if (!parse_listen(scalar(item), &c->listen[c->listen_count]))
-			return complain(r, item,
-					"expected ADDRESS:PORT, such as 127.0.0.1:%d or [::1]:%d",
-					DISAGG_WIRE_PORT, DISAGG_WIRE_PORT);
+		if (!read_listener(r, item, &c->listen[c->listen_count]))
+			return false;
 		c->listen_count++;
 	}
 	return true;
@@ -313,6 +334,168 @@ static bool read_quota(struct reader *r, yaml_node_t *node, void *to)
 	};
 
 	return read_mapping(r, node, keys, ARRAY_SIZE(keys), "quota");
+}
+
+/* A list of at most @most entries of @size bytes in *@to, each by @read; NULL: empty. */
+static bool read_list(struct reader *r, yaml_node_t *node, const char *what, size_t most,
+		      size_t size, bool (*read)(struct reader *r, yaml_node_t *value, void *to),
+		      void **to, unsigned int *n)
+{
+	size_t entries;
+	char *list;
+
+	if (node->type != YAML_SEQUENCE_NODE)
+		return complain(r, node, "%s must be a list", what);
+	entries = (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
+	if (entries > most)
+		return complain(r, node, "more than %zu %s", most, what);
+	list = calloc(entries + 1, size);
+	if (!list)
+		return complain(r, node, "out of memory");
+	*to = list;
+	*n = 0;
+	for (size_t i = 0; i < entries; i++) {
+		yaml_node_t *item = yaml_document_get_node(
+			&r->doc, node->data.sequence.items.start[i]);
+
+		/* What it holds so far is freed also when it fails. */
+		*n = (unsigned int)i + 1;
+		if (!read(r, item, list + i * size))
+			return false;
+	}
+	return true;
+}
+
+static bool read_network(struct reader *r, yaml_node_t *node, void *to)
+{
+	struct network_config *n = to;
+	const char *s = scalar(node), *slash = s ? strchr(s, '/') : NULL;
+	char address[64] = "";
+	uint64_t bits = 128;
+	bool v4;
+
+	if (s && (slash ? (size_t)(slash - s) : strlen(s)) < sizeof(address))
+		memcpy(address, s, slash ? (size_t)(slash - s) : strlen(s));
+	memset(n->address, 0, 10);
+	memset(n->address + 10, 0xff, 2);
+	v4 = inet_pton(AF_INET, address, n->address + 12) == 1;
+	if ((!v4 && inet_pton(AF_INET6, address, n->address) != 1) ||
+	    (slash && (!parse_number(slash + 1, sizes, 1, &bits) || bits > (v4 ? 32 : 128))))
+		return complain(r, node,
+				"expected an address or a network, such as 10.1.0.0/16 or fd00::/8");
+	n->bits = (unsigned int)(slash && v4 ? bits + 96 : bits);
+	/* One with more bits set was meant otherwise. */
+	for (unsigned int i = n->bits; i < 128; i++)
+		if (n->address[i / 8] & 0x80 >> i % 8)
+			return complain(r, node, "%s has bits beyond its length", s);
+	return true;
+}
+
+static bool read_plaintext(struct reader *r, yaml_node_t *node, void *to)
+{
+	struct config *c = to;
+
+	free(c->plaintext);
+	c->plaintext = NULL;
+	return read_list(r, node, "plaintext", CONFIG_LIST_MAX, sizeof(*c->plaintext),
+			 read_network, (void **)&c->plaintext, &c->plaintext_count);
+}
+
+static bool read_key_path(struct reader *r, yaml_node_t *node, void *to)
+{
+	const char *s = scalar(node);
+
+	if (!s || s[0] != '/' || strlen(s) >= DSG_PATH_LEN)
+		return complain(r, node, "expected an absolute path of at most %d bytes",
+				DSG_PATH_LEN - 1);
+	strcpy(to, s);
+	return true;
+}
+
+static bool read_tls(struct reader *r, yaml_node_t *node, void *to)
+{
+	struct config *c = to;
+	struct key keys[] = {
+		{ "psk-file", read_key_path, c->keys.psk_file, false },
+		{ "certificate", read_key_path, c->keys.certificate, false },
+		{ "key", read_key_path, c->keys.key, false },
+		{ "ca", read_key_path, c->keys.ca, false },
+		{ "ktls", read_bool, &c->ktls, false },
+	};
+
+	if (!read_mapping(r, node, keys, ARRAY_SIZE(keys), "tls"))
+		return false;
+	if (!c->keys.certificate[0] != !c->keys.key[0] || !c->keys.key[0] != !c->keys.ca[0])
+		return complain(r, node, "certificate, key and ca belong together");
+	if (!c->keys.certificate[0] && !c->keys.psk_file[0])
+		return complain(r, node, "tls needs a psk-file, or certificate, key and ca");
+	c->has_tls = true;
+	return true;
+}
+
+static bool read_identity(struct reader *r, yaml_node_t *node, void *to)
+{
+	const char *s = scalar(node);
+
+	if (!s || !dsg_identity_ok(s) || strchr(s, '+'))
+		return complain(r, node,
+				"expected an identity: letters, digits, and any of . _ - @, at most %d",
+				DSG_IDENTITY_LEN - 1);
+	strcpy(to, s);
+	return true;
+}
+
+static bool read_identities(struct reader *r, yaml_node_t *node, void *to)
+{
+	struct tenant_config *t = to;
+
+	return read_list(r, node, "identities", CONFIG_LIST_MAX, DSG_IDENTITY_LEN, read_identity,
+			 (void **)&t->identities, &t->identity_count);
+}
+
+static bool read_tenant_resources(struct reader *r, yaml_node_t *node, void *to)
+{
+	struct tenant_config *t = to;
+
+	return read_list(r, node, "resources", CONFIG_RESOURCES_MAX, DISAGG_WIRE_NAME_LEN,
+			 read_id, (void **)&t->resources, &t->resource_count);
+}
+
+static void unlimited(struct tenant_config *t)
+{
+	t->max_lease_size = UINT64_MAX;
+	t->max_leases = UINT64_MAX;
+	t->max_size = UINT64_MAX;
+}
+
+static bool read_tenant(struct reader *r, yaml_node_t *node, void *to)
+{
+	struct tenant_config *t = to;
+	struct key keys[] = {
+		{ "name", read_id, t->name, true },
+		{ "identities", read_identities, t, false },
+		{ "resources", read_tenant_resources, t, false },
+		{ "max-lease-size", read_size, &t->max_lease_size, false },
+		{ "max-leases", read_count, &t->max_leases, false },
+		{ "max-size", read_size, &t->max_size, false },
+	};
+
+	unlimited(t);
+	t->line = (unsigned int)node->start_mark.line + 1;
+	return read_mapping(r, node, keys, ARRAY_SIZE(keys), "a tenant");
+}
+
+static bool read_tenants(struct reader *r, yaml_node_t *node, void *to)
+{
+	struct config *c = to;
+
+	/* config_new()'s is in the file, or is added again at the end. */
+	free(c->tenants);
+	c->tenants = NULL;
+	c->tenant_count = 0;
+	c->has_tenants = true;
+	return read_list(r, node, "tenants", CONFIG_LIST_MAX, sizeof(*c->tenants), read_tenant,
+			 (void **)&c->tenants, &c->tenant_count);
 }
 
 /* What keys a resource may have depends on its class: look that up first. */
@@ -411,6 +594,69 @@ static bool read_resources(struct reader *r, yaml_node_t *node, void *to)
 	return true;
 }
 
+/* The tenant of those who have no identity. */
+static bool add_default_tenant(struct config *c)
+{
+	struct tenant_config *more;
+
+	for (unsigned int i = 0; i < c->tenant_count; i++)
+		if (!strcmp(c->tenants[i].name, CONFIG_TENANT_DEFAULT))
+			return true;
+	more = realloc(c->tenants, (c->tenant_count + 1) * sizeof(*more));
+	if (!more)
+		return false;
+	c->tenants = more;
+	more += c->tenant_count++;
+	memset(more, 0, sizeof(*more));
+	strcpy(more->name, CONFIG_TENANT_DEFAULT);
+	unlimited(more);
+	return true;
+}
+
+/* One client, one tenant. */
+static const char *identity_taken(const struct config *c, const struct tenant_config *t)
+{
+	for (const struct tenant_config *o = c->tenants; o <= t; o++)
+		for (unsigned int i = 0; i < t->identity_count; i++)
+			for (unsigned int k = 0; k < (o == t ? i : o->identity_count); k++)
+				if (!strcmp(t->identities[i], o->identities[k]))
+					return t->identities[i];
+	return NULL;
+}
+
+/* What has to do with each other, in whichever order it came. */
+static bool check_access(struct reader *r)
+{
+	struct config *c = r->config;
+
+	for (unsigned int i = 0; i < c->listen_count; i++)
+		if (c->listen[i].tls && !c->has_tls)
+			return complain(r, NULL, "a listener has TLS, but there is no section tls");
+	for (unsigned int i = 0; i < c->tenant_count; i++) {
+		const struct tenant_config *t = &c->tenants[i];
+		const char *taken = identity_taken(c, t);
+
+		for (unsigned int k = 0; k < i; k++)
+			if (!strcmp(c->tenants[k].name, t->name))
+				return complain(r, NULL, "tenant '%s' (line %u) is there already",
+						t->name, t->line);
+		if (taken)
+			return complain(r, NULL, "tenant '%s' (line %u): '%s' has a tenant already",
+					t->name, t->line, taken);
+		for (unsigned int k = 0; k < t->resource_count; k++) {
+			unsigned int n = 0;
+
+			while (n < c->resource_count &&
+			       strcmp(c->resources[n].id, t->resources[k]))
+				n++;
+			if (n == c->resource_count)
+				return complain(r, NULL, "tenant '%s' (line %u): there is no resource '%s'",
+						t->name, t->line, t->resources[k]);
+		}
+	}
+	return add_default_tenant(c) || complain(r, NULL, "out of memory");
+}
+
 static bool read_document(struct reader *r)
 {
 	struct config *c = r->config;
@@ -422,25 +668,38 @@ static bool read_document(struct reader *r)
 		{ "max-lanes", read_lanes, &c->max_lanes, false },
 		{ "reserve-ttl", read_ttl, &c->reserve_ttl_ns, false },
 		{ "restart-grace", read_grace, &c->keep_ns, false },
+		{ "tls", read_tls, c, false },
+		{ "plaintext", read_plaintext, c, false },
+		{ "tenants", read_tenants, c, false },
 	};
 	yaml_node_t *root = yaml_document_get_root_node(&r->doc);
 
 	if (!root)
 		return complain(r, NULL, "the file is empty");
-	return read_mapping(r, root, keys, ARRAY_SIZE(keys), "the configuration");
+	return read_mapping(r, root, keys, ARRAY_SIZE(keys), "the configuration") &&
+	       check_access(r);
 }
 
 static struct config *config_new(void)
 {
+	static const uint8_t loopback_v4[16] = { [10] = 0xff, [11] = 0xff, [12] = 127 };
 	struct config *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return NULL;
 	c->state_dir = strdup("/var/lib/disaggd");
-	if (!c->state_dir) {
-		free(c);
+	c->plaintext = calloc(2, sizeof(*c->plaintext));
+	if (!c->state_dir || !c->plaintext) {
+		config_free(c);
 		return NULL;
 	}
+	/* Without a word of the file: who is on this host. */
+	memcpy(c->plaintext[0].address, loopback_v4, sizeof(loopback_v4));
+	c->plaintext[0].bits = 104;
+	c->plaintext[1].address[15] = 1;
+	c->plaintext[1].bits = 128;
+	c->plaintext_count = 2;
+	c->ktls = true;
 	parse_listen("127.0.0.1:7420", &c->listen[0]);
 	parse_listen("[::1]:7420", &c->listen[1]);
 	c->listen_count = 2;
@@ -458,6 +717,12 @@ void config_free(struct config *c)
 		return;
 	for (unsigned int i = 0; i < c->resource_count; i++)
 		free(c->resources[i].path);
+	for (unsigned int i = 0; i < c->tenant_count; i++) {
+		free(c->tenants[i].identities);
+		free(c->tenants[i].resources);
+	}
+	free(c->tenants);
+	free(c->plaintext);
 	free(c->resources);
 	free(c->state_dir);
 	free(c);

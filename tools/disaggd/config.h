@@ -9,19 +9,52 @@
 
 #include <linux/disagg_wire.h>
 
+#include "tls.h"
+
 #define CONFIG_PATH		"/etc/disagg/disaggd.yaml"
 #define CONFIG_RESOURCES_MAX	256
 #define CONFIG_LISTEN_MAX	16
+#define CONFIG_LIST_MAX		1024	/* networks, tenants, or one's identities */
+#define CONFIG_TENANT_DEFAULT	"default"
 
 /**
  * struct listen_config - one address to listen on
  * @host: numeric address or name, without brackets
  * @port: TCP port; 0 lets the kernel choose (the log says which)
+ * @tls: TLS from the first byte
  */
 struct listen_config {
 	char host[256];
 	uint16_t port;
+	bool tls;
 };
+
+/* Addresses that begin with the same @bits; IPv4 mapped into IPv6. */
+struct network_config {
+	uint8_t address[16];
+	unsigned int bits;
+};
+
+/**
+ * struct tenant_config - whose leases are out of other tenants' reach
+ * @identities: who belongs to it
+ * @resources: ids of what it may lease; NULL: all
+ * @max_lease_size: bytes of one lease, as asked for; UINT64_MAX: no limit, as below
+ * @max_size: bytes of all its leases
+ * @line: where the file says it; 0: nowhere
+ */
+struct tenant_config {
+	char name[DISAGG_WIRE_NAME_LEN];
+	char (*identities)[DSG_IDENTITY_LEN];
+	unsigned int identity_count;
+	char (*resources)[DISAGG_WIRE_NAME_LEN];
+	unsigned int resource_count;
+	uint64_t max_lease_size;
+	uint64_t max_leases;
+	uint64_t max_size;
+	unsigned int line;
+};
+
 
 /**
  * struct resource_config - one resource
@@ -64,6 +97,14 @@ struct config {
 	struct resource_config *resources;
 	unsigned int resource_count;
 	struct quota_config quota;
+	struct dsg_keys keys;
+	bool has_tls;
+	bool ktls;		/* leave encryption to the kernel where it can */
+	struct network_config *plaintext;	/* who may do without */
+	unsigned int plaintext_count;
+	struct tenant_config *tenants;	/* one is the default */
+	unsigned int tenant_count;
+	bool has_tenants;	/* the file says which */
 	uint32_t max_lanes;
 	uint64_t reserve_ttl_ns;
 	uint64_t keep_ns;	/* how long workers of memory outlive the daemon */

@@ -3,6 +3,7 @@
 #include <endian.h>
 #include <string.h>
 
+#include "access.h"
 #include "session.h"
 #include "wire.h"
 
@@ -26,19 +27,37 @@ static bool list_start(struct session *s, uint32_t len, unsigned int total,
 	return true;
 }
 
+/* The resources that the session's tenant may lease, in order; NULL after the last. */
+static const struct resource *next_resource(const struct session *s, unsigned int *i)
+{
+	while (*i < resources_count()) {
+		const struct resource *r = resource_at((*i)++);
+
+		if (access_resource(s->tenant, r->conf->id))
+			return r;
+	}
+	return NULL;
+}
+
 static void inventory(struct session *s, uint32_t len)
 {
 	const size_t most = s->max_payload / sizeof(struct disagg_wire_resource);
 	struct disagg_wire_resource *out = session_payload(s);
-	unsigned int total = resources_count(), i, n = 0;
+	unsigned int total = 0, skip, n = 0;
+	const struct resource *r;
 
-	if (!list_start(s, len, total, &i))
+	for (unsigned int i = 0; next_resource(s, &i); total++)
+		;
+	if (!list_start(s, len, total, &skip))
 		return;
-	for (; i < total && n < most; i++, n++) {
-		const struct resource *r = resource_at(i);
+	for (unsigned int i = 0; n < most && (r = next_resource(s, &i));) {
 		uint64_t available, largest;
 		uint32_t leases = 0;
 
+		if (skip) {
+			skip--;
+			continue;
+		}
 		for (struct lease *l = lease_first(); l; l = lease_next(l))
 			leases += l->resource == r;
 		resource_room(r, &available, &largest);
@@ -52,6 +71,7 @@ static void inventory(struct session *s, uint32_t len)
 		out[n].block_size = htole32(r->conf->block_size);
 		memcpy(out[n].id, r->conf->id, sizeof(out[n].id));
 		memcpy(out[n].model, r->model, sizeof(out[n].model));
+		n++;
 	}
 	session_reply(s, DISAGG_WIRE_OK, (uint32_t)(n * sizeof(*out)), total);
 }
@@ -60,11 +80,15 @@ static void leases(struct session *s, uint32_t len)
 {
 	const size_t most = s->max_payload / sizeof(struct disagg_wire_lease_info);
 	struct disagg_wire_lease_info *out = session_payload(s);
-	unsigned int total = leases_count(), skip, n = 0;
+	unsigned int total = 0, skip, n = 0;
 
+	for (struct lease *l = lease_first(); l; l = lease_next(l))
+		total += lease_is_of(l, s->tenant);
 	if (!list_start(s, len, total, &skip))
 		return;
 	for (struct lease *l = lease_first(); l && n < most; l = lease_next(l)) {
+		if (!lease_is_of(l, s->tenant))
+			continue;
 		if (skip) {
 			skip--;
 			continue;
@@ -95,7 +119,7 @@ static void reserve(struct session *s, const void *payload, uint32_t len)
 		session_reply(s, DISAGG_WIRE_E_INVALID, 0, 0);
 		return;
 	}
-	status = lease_reserve(&req, &l);
+	status = lease_reserve(&req, s->tenant, &l);
 	if (status)
 		session_reply(s, status, 0, 0);
 	else
@@ -106,7 +130,7 @@ static uint16_t check_ref(struct session *s, const struct disagg_wire_lease_ref 
 			  struct lease **l)
 {
 	uint8_t proof[DISAGG_WIRE_KEY_LEN], op = s->frame.op;
-	uint16_t status = lease_find(ref->lease, l);
+	uint16_t status = lease_find(ref->lease, s->tenant, l);
 
 	if (status)
 		return status;
@@ -147,7 +171,7 @@ static void act(struct session *s, const void *payload, uint32_t len)
 			status = lease_renew(l, le64toh(ref.lease_ns));
 			break;
 		default:
-			status = lease_resize(l, le64toh(ref.size));
+			status = lease_resize(l, s->tenant, le64toh(ref.size));
 			break;
 		}
 	}

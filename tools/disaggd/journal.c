@@ -11,7 +11,7 @@
 #include "journal.h"
 #include "log.h"
 
-#define SCHEMA_VERSION	1
+#define SCHEMA_VERSION	2
 #define ENDED_ROWS_KEPT	10000
 
 static const char schema[] =
@@ -33,9 +33,15 @@ static const char schema[] =
 	" node TEXT NOT NULL,"
 	" device TEXT NOT NULL,"
 	" host TEXT NOT NULL,"
-	" ended TEXT);"
+	" ended TEXT,"
+	" tenant TEXT NOT NULL);"
 	"CREATE INDEX lease_state ON lease (state);"
-	"PRAGMA user_version = 1;";
+	"PRAGMA user_version = 2;";
+
+/* Version 1 knew no tenants. */
+static const char upgrade[] =
+	"ALTER TABLE lease ADD COLUMN tenant TEXT NOT NULL DEFAULT 'default';"
+	"PRAGMA user_version = 2;";
 
 enum statement {
 	BUMP, INSERT, PRUNE, COMMIT, RENEW, RESIZE, END, LOAD, BY_ID, BY_TXID, STATEMENTS,
@@ -45,8 +51,8 @@ static const char *const sql[STATEMENTS] = {
 	[BUMP] = "UPDATE meta SET value = value + 1 WHERE key = 'generation'"
 		 " RETURNING value",
 	[INSERT] = "INSERT INTO lease (generation, id, txid, token, state, class, attrs,"
-		   " size, start, lease_ns, expires, resource, node, device, host)"
-		   " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+		   " size, start, lease_ns, expires, resource, node, device, host, tenant)"
+		   " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[PRUNE] = "DELETE FROM lease WHERE state = 3 AND generation <= ?",
 	[COMMIT] = "UPDATE lease SET state = 2, expires = ?2"
 		   " WHERE generation = ?1 AND state = 1",
@@ -55,7 +61,7 @@ static const char *const sql[STATEMENTS] = {
 	[END] = "UPDATE lease SET state = 3, ended = ?2, token = x''"
 		" WHERE generation = ?1 AND state < 3",
 	[LOAD] = "SELECT generation, id, txid, token, state, class, attrs, size, start,"
-		 " lease_ns, expires, resource, node, device, host FROM lease"
+		 " lease_ns, expires, resource, node, device, host, tenant FROM lease"
 		 " WHERE state < 3 ORDER BY generation",
 	[BY_ID] = "SELECT state FROM lease WHERE id = ?",
 	[BY_TXID] = "SELECT state FROM lease WHERE txid = ?",
@@ -95,14 +101,14 @@ static int prepare_schema(void)
 
 	if (version == SCHEMA_VERSION)
 		return 0;
-	if (version) {
+	if (version && version != 1) {
 		log_error("journal: its schema is version %d, this disaggd knows %d",
 			  version, SCHEMA_VERSION);
 		return -EINVAL;
 	}
 	err = run("BEGIN IMMEDIATE");
 	if (!err)
-		err = run(schema);
+		err = run(version ? upgrade : schema);
 	if (!err)
 		err = run("COMMIT");
 	return err;
@@ -206,6 +212,7 @@ int journal_load(int (*each)(const struct journal_row *row, void *ctx), void *ct
 		copy_text(s, 12, row.node);
 		copy_text(s, 13, row.device);
 		copy_text(s, 14, row.host);
+		copy_text(s, 15, row.tenant);
 		err = each(&row, ctx);
 	}
 	if (!err && rc != SQLITE_DONE)
@@ -287,6 +294,7 @@ int journal_reserve(struct journal_row *row)
 	sqlite3_bind_text(s, 13, row->node, -1, SQLITE_STATIC);
 	sqlite3_bind_text(s, 14, row->device, -1, SQLITE_STATIC);
 	sqlite3_bind_text(s, 15, row->host, -1, SQLITE_STATIC);
+	sqlite3_bind_text(s, 16, row->tenant, -1, SQLITE_STATIC);
 	err = step_change(s, "insert a lease");
 	sqlite3_clear_bindings(s);
 	if (err)

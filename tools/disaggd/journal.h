@@ -37,6 +37,7 @@ struct journal_row {
 	uint64_t lease_ns;
 	uint64_t expires_wall;
 	char resource[DISAGG_WIRE_NAME_LEN];
+	char tenant[DISAGG_WIRE_NAME_LEN];
 	char node[DISAGG_WIRE_NAME_LEN];
 	char device[DISAGG_WIRE_NAME_LEN];
 	char host[DISAGG_WIRE_NAME_LEN];

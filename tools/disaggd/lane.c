@@ -18,8 +18,7 @@
 #define WELCOME_TIMEOUT_NS	(5 * DSG_NSEC_PER_SEC)
 #define LINGER_NS		(DSG_NSEC_PER_SEC / 5)
 
-/* Find out within a minute that a peer has vanished. */
-static void tune_socket(int fd)
+void lane_tune(int fd)
 {
 	static const struct {
 		int level, name, value;
@@ -109,7 +108,7 @@ int lane_start(struct serve *serve, const struct worker_order *order, int fd)
 	lane->depth = order->depth;
 	lane->crc = lane->features & DISAGG_WIRE_F_CRC32C;
 	lane->count = &serve->shared->lanes[lane->index];
-	tune_socket(fd);
+	lane_tune(fd);
 	err = pthread_create(&lane->thread, NULL, lane_thread, lane);
 	if (err) {
 		close(fd);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "access.h"
 #include "journal.h"
 #include "lease.h"
 #include "log.h"
@@ -81,11 +82,19 @@ static void free_lease(struct lease *l)
 	free(l);
 }
 
-uint16_t lease_find(const uint8_t id[DISAGG_WIRE_UUID_LEN], struct lease **lease)
+bool lease_is_of(const struct lease *l, const struct tenant_config *tenant)
+{
+	return !strcmp(l->tenant, tenant->name);
+}
+
+uint16_t lease_find(const uint8_t id[DISAGG_WIRE_UUID_LEN],
+		    const struct tenant_config *tenant, struct lease **lease)
 {
 	for (struct lease *l = leases; l; l = l->next) {
 		if (memcmp(l->id, id, sizeof(l->id)))
 			continue;
+		if (!lease_is_of(l, tenant))
+			return DISAGG_WIRE_E_NOT_FOUND;
 		*lease = l;
 		return l->state == LEASE_ENDING ? DISAGG_WIRE_E_STALE : DISAGG_WIRE_OK;
 	}
@@ -263,6 +272,7 @@ static int load(struct candidate *c, uint64_t now)
 	memcpy(l->id, row->id, sizeof(l->id));
 	memcpy(l->txid, row->txid, sizeof(l->txid));
 	memcpy(l->token, row->token, sizeof(l->token));
+	memcpy(l->tenant, row->tenant, sizeof(l->tenant));
 	memcpy(l->node, row->node, sizeof(l->node));
 	memcpy(l->device, row->device, sizeof(l->device));
 	memcpy(l->host, row->host, sizeof(l->host));
@@ -412,6 +422,22 @@ static bool quota_ok(const char *host, uint64_t more, uint64_t new_leases)
 	       size <= conf->quota.max_size_per_host - more;
 }
 
+/* The same for the tenant's own limits. */
+static bool tenant_quota_ok(const struct tenant_config *tenant, uint64_t more,
+			    uint64_t new_leases)
+{
+	uint64_t size = 0, n = 0;
+
+	for (struct lease *l = leases; l; l = l->next) {
+		if (!lease_is_of(l, tenant))
+			continue;
+		size += resource_footprint(l->resource, l->held);
+		n++;
+	}
+	return n + new_leases <= tenant->max_leases && more <= tenant->max_size &&
+	       size <= tenant->max_size - more;
+}
+
 static bool resource_fits(const struct resource *r, const struct disagg_wire_reserve *req)
 {
 	return r->conf->class == le32toh(req->class) &&
@@ -424,7 +450,8 @@ static bool resource_fits(const struct resource *r, const struct disagg_wire_res
  * A named resource, or the one whose largest piece is the tightest fit: big pieces
  * stay whole for leases that need them. Ties go to the first in the configuration.
  */
-static uint16_t choose(const struct disagg_wire_reserve *req, struct resource **chosen,
+static uint16_t choose(const struct disagg_wire_reserve *req,
+		       const struct tenant_config *tenant, struct resource **chosen,
 		       uint64_t *offset)
 {
 	uint64_t size = le64toh(req->size), available, largest, best = UINT64_MAX;
@@ -432,7 +459,8 @@ static uint16_t choose(const struct disagg_wire_reserve *req, struct resource **
 
 	if (req->id[0]) {
 		*chosen = resource_find(req->id);
-		if (!*chosen || (*chosen)->conf->class != le32toh(req->class))
+		if (!*chosen || (*chosen)->conf->class != le32toh(req->class) ||
+		    !access_resource(tenant, req->id))
 			return DISAGG_WIRE_E_NOT_FOUND;
 		if ((*chosen)->conf->read_only &&
 		    !(le32toh(req->attrs) & DISAGG_WIRE_ATTR_READ_ONLY))
@@ -447,7 +475,8 @@ static uint16_t choose(const struct disagg_wire_reserve *req, struct resource **
 		struct resource *r = resource_at(i);
 
 		/* What is read-only holds somebody's data: it is asked for by name. */
-		if (r->conf->class != le32toh(req->class) || r->conf->read_only)
+		if (r->conf->class != le32toh(req->class) || r->conf->read_only ||
+		    !access_resource(tenant, r->conf->id))
 			continue;
 		if (!resource_fits(r, req)) {
 			if (status == DISAGG_WIRE_E_NOT_FOUND)
@@ -481,7 +510,8 @@ static uint16_t repeat_reserve(struct lease *l, const struct disagg_wire_reserve
 	return DISAGG_WIRE_OK;
 }
 
-uint16_t lease_reserve(const struct disagg_wire_reserve *req, struct lease **lease)
+uint16_t lease_reserve(const struct disagg_wire_reserve *req,
+		       const struct tenant_config *tenant, struct lease **lease)
 {
 	uint64_t size = le64toh(req->size), ttl = le64toh(req->ttl_ns);
 	struct journal_row row = { .state = JOURNAL_RESERVED };
@@ -491,6 +521,8 @@ uint16_t lease_reserve(const struct disagg_wire_reserve *req, struct lease **lea
 	for (l = leases; l; l = l->next) {
 		if (memcmp(l->txid, req->txid, sizeof(l->txid)))
 			continue;
+		if (!lease_is_of(l, tenant))
+			return DISAGG_WIRE_E_DENIED;
 		*lease = l;
 		return repeat_reserve(l, req);
 	}
@@ -506,14 +538,16 @@ uint16_t lease_reserve(const struct disagg_wire_reserve *req, struct lease **lea
 		return DISAGG_WIRE_E_BUSY;
 	if (!size || size > INT64_MAX)
 		return DISAGG_WIRE_E_INVALID;
-	if (size > conf->quota.max_lease_size || !quota_ok(req->host, size, 1))
+	if (size > conf->quota.max_lease_size || size > tenant->max_lease_size ||
+	    !quota_ok(req->host, size, 1) || !tenant_quota_ok(tenant, size, 1))
 		return DISAGG_WIRE_E_NO_SPACE;	/* before the resources are looked at */
 
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return DISAGG_WIRE_E_INTERNAL;
-	status = choose(req, &l->resource, &l->offset);
-	if (!status && !quota_ok(req->host, resource_footprint(l->resource, size), 1))
+	status = choose(req, tenant, &l->resource, &l->offset);
+	if (!status && (!quota_ok(req->host, resource_footprint(l->resource, size), 1) ||
+			!tenant_quota_ok(tenant, resource_footprint(l->resource, size), 1)))
 		status = DISAGG_WIRE_E_NO_SPACE;
 	if (status)
 		goto err_free;
@@ -528,6 +562,7 @@ uint16_t lease_reserve(const struct disagg_wire_reserve *req, struct lease **lea
 		l->lease_ns = INT64_MAX;
 	l->expires = dsg_deadline(ttl);
 	memcpy(l->txid, req->txid, sizeof(l->txid));
+	memcpy(l->tenant, tenant->name, sizeof(l->tenant));
 	memcpy(l->node, req->node, sizeof(l->node));
 	memcpy(l->device, req->device, sizeof(l->device));
 	memcpy(l->host, req->host, sizeof(l->host));
@@ -545,6 +580,7 @@ uint16_t lease_reserve(const struct disagg_wire_reserve *req, struct lease **lea
 	memcpy(row.txid, l->txid, sizeof(row.txid));
 	memcpy(row.token, l->token, sizeof(row.token));
 	memcpy(row.resource, l->resource->conf->id, sizeof(row.resource));
+	memcpy(row.tenant, l->tenant, sizeof(row.tenant));
 	memcpy(row.node, l->node, sizeof(row.node));
 	memcpy(row.device, l->device, sizeof(row.device));
 	memcpy(row.host, l->host, sizeof(row.host));
@@ -553,9 +589,9 @@ uint16_t lease_reserve(const struct disagg_wire_reserve *req, struct lease **lea
 	explicit_bzero(row.token, sizeof(row.token));
 	l->generation = row.generation;
 	link_lease(l);
-	log_info("lease %llu: reserved %llu bytes of %s for %s/%s on %s",
+	log_info("lease %llu: reserved %llu bytes of %s for %s/%s on %s of tenant %s",
 		 (unsigned long long)l->generation, (unsigned long long)size,
-		 l->resource->conf->id, l->node, l->device, l->host);
+		 l->resource->conf->id, l->node, l->device, l->host, l->tenant);
 	*lease = l;
 	return DISAGG_WIRE_OK;
 
@@ -699,8 +735,10 @@ static bool room_to_grow(struct lease *l, uint64_t size)
 	return true;
 }
 
-uint16_t lease_resize(struct lease *l, uint64_t size)
+uint16_t lease_resize(struct lease *l, const struct tenant_config *tenant, uint64_t size)
 {
+	uint64_t more;
+
 	if (l->state != LEASE_COMMITTED || size < l->size ||
 	    size % l->resource->conf->block_size || size > INT64_MAX)
 		return DISAGG_WIRE_E_INVALID;
@@ -710,9 +748,9 @@ uint16_t lease_resize(struct lease *l, uint64_t size)
 		return l->publishing ? LEASE_LATER : DISAGG_WIRE_OK;
 	if (stopping)
 		return DISAGG_WIRE_E_BUSY;
-	if (size > conf->quota.max_lease_size ||
-	    !quota_ok(l->host, resource_footprint(l->resource, size) -
-		      resource_footprint(l->resource, l->size), 0) ||
+	more = resource_footprint(l->resource, size) - resource_footprint(l->resource, l->size);
+	if (size > conf->quota.max_lease_size || size > tenant->max_lease_size ||
+	    !quota_ok(l->host, more, 0) || !tenant_quota_ok(tenant, more, 0) ||
 	    !room_to_grow(l, size))
 		return DISAGG_WIRE_E_NO_SPACE;
 	if (!l->worker && start_worker(l, false))

@@ -27,6 +27,7 @@ enum lease_state {
 
 /**
  * struct lease - one lease
+ * @tenant: whose it is
  * @held: bytes that are taken from the resource; above @size while it is growing
  * @offset: start of the extent (storage)
  * @publishing: its worker has yet to let the lanes use what RESIZE added
@@ -53,6 +54,7 @@ struct lease {
 	bool publishing;
 	uint64_t read_bytes;
 	uint64_t written_bytes;
+	char tenant[DISAGG_WIRE_NAME_LEN];
 	char node[DISAGG_WIRE_NAME_LEN];
 	char device[DISAGG_WIRE_NAME_LEN];
 	char host[DISAGG_WIRE_NAME_LEN];
@@ -73,14 +75,20 @@ void leases_close(void);
 struct lease *lease_first(void);
 struct lease *lease_next(const struct lease *lease);
 unsigned int leases_count(void);
-/* The lease @id in *@lease, or DISAGG_WIRE_E_STALE, _E_NOT_FOUND, or _E_BUSY: kept aside. */
-uint16_t lease_find(const uint8_t id[DISAGG_WIRE_UUID_LEN], struct lease **lease);
+bool lease_is_of(const struct lease *lease, const struct tenant_config *tenant);
+/*
+ * @tenant's lease @id in *@lease, or DISAGG_WIRE_E_STALE, _E_NOT_FOUND, or _E_BUSY: kept
+ * aside. Another tenant's is not found.
+ */
+uint16_t lease_find(const uint8_t id[DISAGG_WIRE_UUID_LEN],
+		    const struct tenant_config *tenant, struct lease **lease);
 
-uint16_t lease_reserve(const struct disagg_wire_reserve *reserve, struct lease **lease);
+uint16_t lease_reserve(const struct disagg_wire_reserve *reserve,
+		       const struct tenant_config *tenant, struct lease **lease);
 uint16_t lease_commit(struct lease *lease);
 uint16_t lease_release(struct lease *lease);
 uint16_t lease_renew(struct lease *lease, uint64_t lease_ns);
-uint16_t lease_resize(struct lease *lease, uint64_t size);
+uint16_t lease_resize(struct lease *lease, const struct tenant_config *tenant, uint64_t size);
 /* Give the authenticated lane @fd, which stays the caller's, to the worker. */
 uint16_t lease_lane(struct lease *lease, const struct worker_order *order, int fd);
 

@@ -10,15 +10,50 @@
 #include <unistd.h>
 
 #include "listen.h"
+#include "access.h"
 #include "log.h"
 #include "loop.h"
+#include "relay.h"
 #include "session.h"
 
 #define ACCEPTS_PER_TURN	16
 
-static struct source listeners[CONFIG_LISTEN_MAX];
+struct listener {
+	struct source source;
+	bool tls;
+};
+
+static struct listener listeners[CONFIG_LISTEN_MAX];
 static unsigned int count;
 static const struct config *conf;
+
+/* Who has connected, and may he? Takes @fd over. */
+static void admit(const struct listener *l, int fd)
+{
+	struct sockaddr_storage address = { .ss_family = AF_UNSPEC };
+	const struct tenant_config *tenant;
+	socklen_t len = sizeof(address);
+	char peer[64] = "unknown";
+
+	if (getpeername(fd, (struct sockaddr *)&address, &len)) {
+		close(fd);	/* gone already */
+		return;
+	}
+	getnameinfo((struct sockaddr *)&address, len, peer, sizeof(peer), NULL, 0,
+		    NI_NUMERICHOST);
+	if (l->tls) {
+		relay_start(conf, fd, peer);
+		return;
+	}
+	tenant = access_plaintext(conf, &address);
+	if (tenant) {
+		session_start(fd, conf, tenant, peer);
+	} else {
+		log_warning("connection from %s refused: plaintext is not allowed from there",
+			    peer);
+		close(fd);
+	}
+}
 
 static void on_connection(struct source *source, uint32_t events)
 {
@@ -35,11 +70,11 @@ static void on_connection(struct source *source, uint32_t events)
 			return;
 		}
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		session_start(fd, conf);
+		admit((struct listener *)source, fd);
 	}
 }
 
-static void log_address(int fd)
+static void log_address(int fd, bool tls)
 {
 	struct sockaddr_storage address;
 	socklen_t len = sizeof(address);
@@ -48,7 +83,7 @@ static void log_address(int fd)
 	if (!getsockname(fd, (struct sockaddr *)&address, &len) &&
 	    !getnameinfo((struct sockaddr *)&address, len, host, sizeof(host), port,
 			 sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
-		log_info("listening on %s port %s", host, port);
+		log_info("listening %son %s port %s", tls ? "for TLS " : "", host, port);
 }
 
 static int listen_on(const struct listen_config *listen_conf)
@@ -79,12 +114,13 @@ static int listen_on(const struct listen_config *listen_conf)
 		err = -errno;
 		goto err_close;
 	}
-	listeners[count].ready = on_connection;
-	err = loop_add(&listeners[count], fd, EPOLLIN);
+	listeners[count].source.ready = on_connection;
+	listeners[count].tls = listen_conf->tls;
+	err = loop_add(&listeners[count].source, fd, EPOLLIN);
 	if (err)
 		goto err_close;
 	count++;
-	log_address(fd);
+	log_address(fd, listen_conf->tls);
 	goto out_free;
 
 err_close:
@@ -120,7 +156,7 @@ void listeners_close(void)
 {
 	while (count) {
 		count--;
-		loop_remove(&listeners[count]);
-		close(listeners[count].fd);
+		loop_remove(&listeners[count].source);
+		close(listeners[count].source.fd);
 	}
 }

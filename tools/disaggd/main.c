@@ -23,6 +23,7 @@
 #include "listen.h"
 #include "log.h"
 #include "loop.h"
+#include "relay.h"
 #include "serve.h"
 #include "session.h"
 #include "wire.h"
@@ -203,6 +204,7 @@ static int run(const struct config *config)
 
 out_listeners:
 	listeners_close();
+	relays_close();
 	sessions_close();
 out_leases:
 	leases_close();
@@ -251,6 +253,10 @@ int main(int argc, char **argv)
 	if (argc >= 2 && !strcmp(argv[1], "--worker")) {
 		log_open("disaggd-worker");
 		return serve_main();
+	}
+	if (argc == 2 && !strcmp(argv[1], "--relay")) {
+		log_open("disaggd-relay");
+		return relay_main();
 	}
 	log_open("disaggd");
 	while ((c = getopt_long(argc, argv, "c:fVh", options, NULL)) >= 0) {

@@ -95,6 +95,8 @@ enum verdict {
 	REQUEST_GARBAGE,	/* not a frame at all: close */
 };
 
+/* Find out within a minute that the peer of a TCP connection has vanished. */
+void lane_tune(int fd);
 /* Start a thread for the lane; takes @fd over also when it fails. -errno. */
 int lane_start(struct serve *serve, const struct worker_order *order, int fd);
 /*

@@ -7,7 +7,6 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,19 +105,6 @@ static void queue(struct session *s, const void *data, size_t len)
 	s->out_len += len;
 }
 
-/* The peer's address, for the log. */
-static const char *peer_name(const struct session *s, char *buf, socklen_t size)
-{
-	struct sockaddr_storage address;
-	socklen_t len = sizeof(address);
-
-	if (getpeername(s->source.fd, (struct sockaddr *)&address, &len) ||
-	    getnameinfo((struct sockaddr *)&address, len, buf, size, NULL, 0,
-			NI_NUMERICHOST))
-		return "unknown";
-	return buf;
-}
-
 __attribute__((format(printf, 3, 4)))
 static void refuse(struct session *s, uint16_t status, const char *fmt, ...)
 {
@@ -127,14 +113,12 @@ static void refuse(struct session *s, uint16_t status, const char *fmt, ...)
 		.version = htole16(DISAGG_WIRE_VERSION),
 		.status = htole16(status),
 	};
-	char peer[64];
 	va_list args;
 
 	va_start(args, fmt);
 	vsnprintf(w.reason, sizeof(w.reason), fmt, args);
 	va_end(args);
-	log_warning("connection from %s refused: %s",
-		    peer_name(s, peer, sizeof(peer)), w.reason);
+	log_warning("connection from %s refused: %s", s->peer, w.reason);
 	queue(s, &w, sizeof(w));
 	set_state(s, SESSION_DYING, SEND_TIMEOUT_NS);
 	flush(s);
@@ -172,7 +156,7 @@ static void welcome_control(struct session *s, const struct disagg_wire_hello *h
 
 /*
  * The proof comes before anything that a stranger could learn from the answer, but
- * for whether the lease exists, which LEASES tells everybody.
+ * for whether the lease exists, which LEASES tells everybody of the tenant.
  */
 static void welcome_lane(struct session *s, const struct disagg_wire_hello *hello)
 {
@@ -188,7 +172,7 @@ static void welcome_lane(struct session *s, const struct disagg_wire_hello *hell
 	struct lease *l = NULL;
 	uint16_t status;
 
-	status = lease_find(hello->lease, &l);
+	status = lease_find(hello->lease, s->tenant, &l);
 	if (status) {
 		refuse(s, status, status == DISAGG_WIRE_E_STALE ? "the lease has ended" :
 								  "no such lease");
@@ -421,7 +405,8 @@ static uint64_t epoch(void)
 	return value;
 }
 
-void session_start(int fd, const struct config *config)
+void session_start(int fd, const struct config *config, const struct tenant_config *tenant,
+		   const char *peer)
 {
 	struct disagg_wire_greeting greeting = {
 		.magic = htole32(DISAGG_WIRE_MAGIC_GREETING),
@@ -444,6 +429,8 @@ void session_start(int fd, const struct config *config)
 	s = calloc(1, sizeof(*s));
 	if (!s || dsg_random(s->nonce, sizeof(s->nonce)))
 		goto err_close;
+	s->tenant = tenant;
+	snprintf(s->peer, sizeof(s->peer), "%s", peer);
 	s->source.ready = on_session;
 	if (loop_add(&s->source, fd, EPOLLIN))
 		goto err_close;

@@ -22,6 +22,8 @@ enum session_state {
 
 /**
  * struct session - one connection
+ * @tenant: whose it is
+ * @peer: the address, for the log
  * @since: monotonic ns; when its state began
  * @deadline: monotonic ns; what is awaited must have come by then
  * @in: bytes received of what is awaited, @in_have of them
@@ -34,6 +36,8 @@ struct session {
 	struct session **link;
 	struct source source;
 	enum session_state state;
+	const struct tenant_config *tenant;
+	char peer[64];
 	uint64_t since;
 	uint64_t deadline;
 	uint64_t features;
@@ -47,8 +51,9 @@ struct session {
 	uint8_t out[sizeof(struct disagg_wire_frame) + DISAGG_WIRE_MAX_CONTROL];
 };
 
-/* Take the socket @fd over: greet, and go on from there. */
-void session_start(int fd, const struct config *config);
+/* Take the socket @fd of @peer, of @tenant, over: greet, and go on from there. */
+void session_start(int fd, const struct config *config, const struct tenant_config *tenant,
+		   const char *peer);
 /*
  * Answer s->frame with @status and @len bytes that lie in s->out behind the room
  * for the frame. @total is the length field of lists.

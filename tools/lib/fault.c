@@ -113,11 +113,20 @@ int dsg_fault_wire(struct dsg_fault *fault, const struct dsg_error *error,
 		return dsg_fault_hint(fault, "install the same release of disagg on both sides");
 	if (error->err == EPROTO)
 		return dsg_fault_hint(fault, "does its address name a disaggd? see: disaggctl target list");
+	if (code == DSG_DENIED && !error->status)
+		return dsg_fault_hint(fault, "its log says more; this host's keys: disaggctl doctor");
 	if (code == DSG_UNREACHABLE)
 		return dsg_fault_hint(fault, "is disaggd running there? see: disaggctl target list");
 	if (code == DSG_NO_SPACE)
 		return dsg_fault_hint(fault, "what is free: disaggctl resource list");
 	return code;
+}
+
+int dsg_fault_keys(struct dsg_fault *fault, const struct dsg_error *error, const char *name)
+{
+	dsg_fault_set(fault, error->err == EACCES || error->err == EPERM ? DSG_DENIED : DSG_FAILED,
+		      "target %s: its keys cannot be used: %s", name, error->text);
+	return dsg_fault_hint(fault, "look at: disaggctl doctor");
 }
 
 const char *dsg_code_name(enum dsg_code code)

@@ -50,6 +50,8 @@ int dsg_fault_memory(struct dsg_fault *fault);
 /* What the wire layer reported about target @name. */
 int dsg_fault_wire(struct dsg_fault *fault, const struct dsg_error *error,
 		   const char *name);
+/* The keys for target @name cannot be used. */
+int dsg_fault_keys(struct dsg_fault *fault, const struct dsg_error *error, const char *name);
 /* The word for a code that the JSON of errors carries, such as "not-found". */
 const char *dsg_code_name(enum dsg_code code);
 

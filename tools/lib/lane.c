@@ -72,11 +72,22 @@ static int open_lane(const struct dsg_record_device *dev, uint64_t features, uin
 	};
 	struct dsg_error error = { 0 };
 	struct dsg_session session;
+	struct dsg_creds *creds;
+	struct dsg_tls *tls;
 	int fd, err;
 
-	fd = dsg_connect(dev->target.host, dev->target.port, deadline, &error);
-	if (fd < 0)
-		return dsg_fault_wire(fault, &error, dev->target.name);
+	if (dsg_target_connect(&dev->target, deadline, &fd, &creds, &tls, fault))
+		return fault->code;
+	/* The module knows sockets: what they carry is the kernel's to encrypt. */
+	err = tls ? dsg_tls_to_kernel(tls, &error) : 0;
+	dsg_tls_free(tls);
+	dsg_creds_free(creds);
+	if (err) {
+		dsg_fault_wire(fault, &error, dev->target.name);
+		if (err == -EOPNOTSUPP)
+			dsg_fault_hint(fault, "modprobe tls; if there is no such module, this host can only use targets without TLS");
+		goto err_close;
+	}
 	err = dsg_lane_tune(fd, dev->io_timeout_ms);
 	if (err) {
 		dsg_fault_errno(fault, -err, "setting up a lane's socket");

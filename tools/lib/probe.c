@@ -66,8 +66,7 @@ static int ask(struct dsg_probe *probe, enum dsg_probe_what what, uint64_t deadl
 	void *entries;
 	int err;
 
-	err = dsg_target_open(probe->target.name, probe->target.host, probe->target.port,
-			      deadline, &session, &probe->fault);
+	err = dsg_target_open(&probe->target, deadline, &session, &probe->fault);
 	if (err)
 		return err;
 	start = dsg_now_ns();

@@ -66,6 +66,9 @@ static struct json_object *device_object(const struct dsg_record_device *dev)
 	add_string(o, "target", dev->target.name);
 	add_string(o, "host", dev->target.host);
 	add_number(o, "port", dev->target.port);
+	json_object_object_add(o, "tls", json_object_new_boolean(
+		dev->target.recorded ? dev->target.tls :
+				       dev->target.keys.security != DSG_PLAIN));
 	add_string(o, "resource", dev->resource);
 	add_string(o, "step", step_names[dev->step]);
 	json_object_object_add(o, "txid", uuid_object(dev->txid));
@@ -244,6 +247,8 @@ static const char *parse_device(struct json_object *o, struct dsg_record_device 
 	NEED(get_bool(o, "read_only", &dev->read_only), "read_only");
 	NEED(get_bool(o, "crc", &dev->crc), "crc");
 #undef NEED
+	get_bool(o, "tls", &dev->target.tls);
+	dev->target.recorded = true;
 	dev->target.port = (uint16_t)port;
 	dev->step = (enum dsg_lease_step)step;
 	return NULL;

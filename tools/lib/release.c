@@ -65,8 +65,7 @@ static void release_all(struct job *job)
 	struct dsg_session session;
 	struct dsg_fault fault;
 
-	if (dsg_target_open(target->name, target->host, target->port, job->round->deadline,
-			    &session, &fault)) {
+	if (dsg_target_open(target, job->round->deadline, &session, &fault)) {
 		for (size_t i = 0; i < job->count; i++)
 			job->faults[i] = fault;
 		return;

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tls.h"
 #include "wire.h"
 
 #define LIST_MAX	65536	/* entries; more is a target gone wrong */
@@ -34,8 +35,7 @@ static int fail(struct dsg_error *error, int err, uint16_t status,
 	return -err;
 }
 
-/* Wait for @events until the deadline; 0 or -errno. */
-static int wait_fd(int fd, short events, uint64_t deadline)
+int dsg_wait_fd(int fd, short events, uint64_t deadline)
 {
 	struct pollfd pfd = { .fd = fd, .events = events };
 
@@ -70,7 +70,7 @@ int dsg_send_all(int fd, const void *buf, size_t len, uint64_t deadline)
 			p += n;
 			len -= (size_t)n;
 		} else if (errno == EAGAIN) {
-			int err = wait_fd(fd, POLLOUT, deadline);
+			int err = dsg_wait_fd(fd, POLLOUT, deadline);
 
 			if (err)
 				return err;
@@ -94,7 +94,7 @@ int dsg_recv_all(int fd, void *buf, size_t len, uint64_t deadline)
 		} else if (!n) {
 			return -ECONNRESET;
 		} else if (errno == EAGAIN) {
-			int err = wait_fd(fd, POLLIN, deadline);
+			int err = dsg_wait_fd(fd, POLLIN, deadline);
 
 			if (err)
 				return err;
@@ -119,7 +119,7 @@ static int connect_address(const struct addrinfo *ai, uint64_t deadline)
 			err = -errno;
 			goto err_close;
 		}
-		err = wait_fd(fd, POLLOUT, deadline);
+		err = dsg_wait_fd(fd, POLLOUT, deadline);
 		if (err)
 			goto err_close;
 		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len))
@@ -181,10 +181,53 @@ int dsg_connect(const char *host, uint16_t port, uint64_t deadline,
 	return fd;
 }
 
-static int io_fail(struct dsg_error *error, int err, const char *what)
+/* The same over TLS. */
+static int tls_all(struct dsg_tls *tls, void *in, const void *out, size_t len,
+		   uint64_t deadline)
 {
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = in ? dsg_tls_recv(tls, (char *)in + done, len - done) :
+				 dsg_tls_send(tls, (const char *)out + done, len - done);
+		int err = 0;
+
+		if (n > 0)
+			done += (size_t)n;
+		else if (!n)
+			err = -ECONNRESET;
+		else if (n != -EAGAIN)
+			err = (int)n;
+		else
+			err = dsg_wait_fd(dsg_tls_fd(tls), dsg_tls_events(tls), deadline);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int session_send(struct dsg_session *session, const void *buf, size_t len,
+			uint64_t deadline)
+{
+	return session->tls ? tls_all(session->tls, NULL, buf, len, deadline) :
+			      dsg_send_all(session->fd, buf, len, deadline);
+}
+
+static int session_recv(struct dsg_session *session, void *buf, size_t len, uint64_t deadline)
+{
+	return session->tls ? tls_all(session->tls, buf, NULL, len, deadline) :
+			      dsg_recv_all(session->fd, buf, len, deadline);
+}
+
+static int io_fail(struct dsg_error *error, const struct dsg_session *session, int err,
+		   const char *what)
+{
+	if (session->tls && dsg_tls_alert(session->tls))
+		return fail(error, EACCES, 0, "TLS: the target does not accept this host (%s)",
+			    dsg_tls_alert(session->tls));
 	if (err == -ETIMEDOUT)
-		return fail(error, ETIMEDOUT, 0, "the target did not %s in time", what);
+		return fail(error, ETIMEDOUT, 0, "the target did not %s in time%s", what,
+			    session->tls || strcmp(what, "greet") ? "" : " (does it want TLS?)");
 	if (err == -ECONNRESET)
 		return fail(error, ECONNRESET, 0,
 			    "the target closed the connection (expected it to %s)", what);
@@ -255,7 +298,7 @@ int dsg_welcome_check(const struct disagg_wire_welcome *welcome,
 	return 0;
 }
 
-static int handshake(int fd, struct disagg_wire_hello *hello, const uint8_t *token,
+static int greet_and_answer(struct disagg_wire_hello *hello, const uint8_t *token,
 		     uint64_t deadline, struct dsg_session *session,
 		     struct dsg_error *error)
 {
@@ -263,22 +306,21 @@ static int handshake(int fd, struct disagg_wire_hello *hello, const uint8_t *tok
 	struct disagg_wire_welcome *welcome = &session->welcome;
 	int err;
 
-	err = dsg_recv_all(fd, &greeting, sizeof(greeting), deadline);
+	err = session_recv(session, &greeting, sizeof(greeting), deadline);
 	if (err)
-		return io_fail(error, err, "greet");
+		return io_fail(error, session, err, "greet");
 	err = dsg_hello_answer(&greeting, token, hello, error);
 	if (err)
 		return err;
-	err = dsg_send_all(fd, hello, sizeof(*hello), deadline);
+	err = session_send(session, hello, sizeof(*hello), deadline);
 	if (err)
-		return io_fail(error, err, "take the HELLO");
-	err = dsg_recv_all(fd, welcome, sizeof(*welcome), deadline);
+		return io_fail(error, session, err, "take the HELLO");
+	err = session_recv(session, welcome, sizeof(*welcome), deadline);
 	if (err)
-		return io_fail(error, err, "answer the HELLO");
+		return io_fail(error, session, err, "answer the HELLO");
 	err = dsg_welcome_check(welcome, hello, error);
 	if (err)
 		return err;
-	session->fd = fd;
 	session->features = le64toh(welcome->features);
 	session->max_payload = le32toh(welcome->max_payload);
 	session->next_tag = 1;
@@ -287,7 +329,24 @@ static int handshake(int fd, struct disagg_wire_hello *hello, const uint8_t *tok
 	return 0;
 }
 
-int dsg_handshake_control(int fd, const char *host, uint64_t features,
+static int handshake(int fd, struct dsg_tls *tls, struct disagg_wire_hello *hello,
+		     const uint8_t *token, uint64_t deadline, struct dsg_session *session,
+		     struct dsg_error *error)
+{
+	int err;
+
+	session->fd = fd;
+	session->tls = tls;
+	session->creds = NULL;
+	err = greet_and_answer(hello, token, deadline, session, error);
+	if (err) {
+		session->fd = -1;
+		session->tls = NULL;
+	}
+	return err;
+}
+
+int dsg_handshake_control(int fd, struct dsg_tls *tls, const char *host, uint64_t features,
 			  uint64_t deadline, struct dsg_session *session,
 			  struct dsg_error *error)
 {
@@ -298,7 +357,7 @@ int dsg_handshake_control(int fd, const char *host, uint64_t features,
 
 	if (host && dsg_string_set(hello.host, sizeof(hello.host), host))
 		return fail(error, ENAMETOOLONG, 0, "host name too long: %s", host);
-	return handshake(fd, &hello, NULL, deadline, session, error);
+	return handshake(fd, tls, &hello, NULL, deadline, session, error);
 }
 
 int dsg_lane_hello(const struct dsg_lane *lane, struct disagg_wire_hello *hello,
@@ -325,13 +384,18 @@ int dsg_handshake_lane(int fd, const struct dsg_lane *lane, uint64_t deadline,
 	struct disagg_wire_hello hello;
 	int err = dsg_lane_hello(lane, &hello, error);
 
-	return err ? err : handshake(fd, &hello, lane->token, deadline, session, error);
+	return err ? err : handshake(fd, NULL, &hello, lane->token, deadline, session, error);
 }
 
 void dsg_session_close(struct dsg_session *session)
 {
-	if (session->fd >= 0)
-		close(session->fd);
+	if (session->fd < 0)
+		return;
+	dsg_tls_free(session->tls);
+	dsg_creds_free(session->creds);
+	session->tls = NULL;
+	session->creds = NULL;
+	close(session->fd);
 	session->fd = -1;
 }
 
@@ -346,10 +410,10 @@ static int send_request(struct dsg_session *session, struct disagg_wire_frame *f
 	frame->tag = htole32(tag);
 	frame->generation = htole32(tag);
 	dsg_frame_seal(frame, req, req_len, session->features & DISAGG_WIRE_F_CRC32C);
-	err = dsg_send_all(session->fd, frame, sizeof(*frame), deadline);
+	err = session_send(session, frame, sizeof(*frame), deadline);
 	if (!err && req_len)
-		err = dsg_send_all(session->fd, req, req_len, deadline);
-	return err ? io_fail(error, err, "take the request") : 0;
+		err = session_send(session, req, req_len, deadline);
+	return err ? io_fail(error, session, err, "take the request") : 0;
 }
 
 /* @frame: the request; becomes the reply, of which lists use offset and length. */
@@ -363,9 +427,9 @@ static int receive_reply(struct dsg_session *session, struct disagg_wire_frame *
 	uint16_t status;
 	int err;
 
-	err = dsg_recv_all(session->fd, frame, sizeof(*frame), deadline);
+	err = session_recv(session, frame, sizeof(*frame), deadline);
 	if (err)
-		return io_fail(error, err, "answer the request");
+		return io_fail(error, session, err, "answer the request");
 
 	len = le32toh(frame->payload);
 	status = le16toh(frame->status);
@@ -383,9 +447,9 @@ static int receive_reply(struct dsg_session *session, struct disagg_wire_frame *
 			    "the target's reply to %s has an unexpected length of %u bytes",
 			    dsg_op_text(op), len);
 	if (len) {
-		err = dsg_recv_all(session->fd, reply, len, deadline);
+		err = session_recv(session, reply, len, deadline);
 		if (err)
-			return io_fail(error, err, "send all of its reply");
+			return io_fail(error, session, err, "send all of its reply");
 		if (crc && !dsg_payload_ok(frame, reply, len))
 			return fail(error, EBADMSG, DISAGG_WIRE_E_CRC,
 				    "the target's reply to %s was damaged on its way",

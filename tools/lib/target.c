@@ -2,6 +2,7 @@
 /* Target records (targets.d/NAME.yaml) and control sessions with targets. */
 #include <errno.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,6 +93,66 @@ static int record_path(const char *name, char path[PATH_MAX])
 	return snprintf(path, PATH_MAX, "%s/" TARGETS_DIR "/%s.yaml", dsg_confdir(), name);
 }
 
+/* How keys are kept: what may be said, and where it goes. */
+static const struct key_setting {
+	const char *name;
+	size_t offset, size;
+} key_settings[] = {
+#define SETTING(name, field) \
+	{ name, offsetof(struct dsg_keys, field), sizeof(((struct dsg_keys *)0)->field) }
+	SETTING("psk-identity", identity),
+	SETTING("psk-file", psk_file),
+	SETTING("certificate", certificate),
+	SETTING("key", key),
+	SETTING("ca", ca),
+#undef SETTING
+};
+
+#define KEY_SETTINGS (sizeof(key_settings) / sizeof(*key_settings))
+
+static const char *take_key(const char *name, const char *value, struct dsg_keys *keys)
+{
+	for (size_t i = 0; i < KEY_SETTINGS; i++) {
+		if (strcmp(key_settings[i].name, name))
+			continue;
+		if (strlen(value) >= key_settings[i].size)
+			return "it is too long";
+		strcpy((char *)keys + key_settings[i].offset, value);
+		return NULL;
+	}
+	return "unknown setting; there are address, port, psk-identity, psk-file, certificate, key, ca";
+}
+
+/* Paths that are written into a record must be read from it as the same. */
+static bool path_ok(const char *path)
+{
+	if (*path != '/')
+		return false;
+	for (; *path; path++)
+		if (*path < ' ' || *path > '~' || *path == '"' || *path == '\\')
+			return false;
+	return true;
+}
+
+const char *dsg_keys_bad(const struct dsg_keys *keys)
+{
+	bool psk = keys->identity[0] || keys->psk_file[0];
+	bool x509 = keys->certificate[0] || keys->key[0] || keys->ca[0];
+
+	if (psk && x509)
+		return "either a shared key or certificates, not both";
+	if (psk && (!keys->identity[0] || !keys->psk_file[0]))
+		return "a shared key has an identity and a file";
+	if (x509 && (!keys->certificate[0] || !keys->key[0] || !keys->ca[0]))
+		return "certificates are three files: certificate, key and CA";
+	if (psk && !dsg_identity_ok(keys->identity))
+		return "the identity has characters that none has";
+	if ((psk && !path_ok(keys->psk_file)) ||
+	    (x509 && (!path_ok(keys->certificate) || !path_ok(keys->key) || !path_ok(keys->ca))))
+		return "files of keys have absolute paths, without quotes or backslashes";
+	return NULL;
+}
+
 /* Take one "key: value" of the record; NULL or what is wrong. */
 static const char *take_setting(const char *key, const char *value, struct dsg_target *target)
 {
@@ -107,7 +168,7 @@ static const char *take_setting(const char *key, const char *value, struct dsg_t
 	}
 	if (!strcmp(key, "port"))
 		return parse_port(value, &target->port);
-	return "unknown setting; address and port are the ones that exist";
+	return take_key(key, value, &target->keys);
 }
 
 static int parse_record(const char *path, const char *text, size_t len,
@@ -153,6 +214,11 @@ static int parse_record(const char *path, const char *text, size_t len,
 		dsg_fault_set(fault, DSG_FAILED, "%s: the setting address is missing", path);
 	else if (!target->port)
 		target->port = DISAGG_WIRE_PORT;
+	target->keys.security = target->keys.identity[0] ? DSG_PSK :
+				target->keys.certificate[0] ? DSG_X509 : DSG_PLAIN;
+	/* Half of what TLS needs is no reason to go without. */
+	if (dsg_keys_bad(&target->keys))
+		dsg_fault_set(fault, DSG_FAILED, "%s: %s", path, dsg_keys_bad(&target->keys));
 out:
 	yaml_document_delete(&document);
 	yaml_parser_delete(&parser);
@@ -210,13 +276,20 @@ int dsg_targets_load(struct dsg_target **targets, size_t *count, struct dsg_faul
 
 int dsg_target_save(const struct dsg_target *target, struct dsg_fault *fault)
 {
-	char path[PATH_MAX], text[DSG_HOST_LEN + 128];
+	char path[PATH_MAX], text[DSG_HOST_LEN + sizeof(struct dsg_keys) + 256];
 	int len;
 
 	record_path(target->name, path);
 	len = snprintf(text, sizeof(text),
 		       "# A disaggd that this host may use; see disaggctl(8).\n"
 		       "address: \"%s\"\nport: %u\n", target->host, target->port);
+	for (size_t i = 0; i < KEY_SETTINGS; i++) {
+		const char *value = (const char *)&target->keys + key_settings[i].offset;
+
+		if (*value)
+			len += snprintf(text + len, sizeof(text) - (size_t)len, "%s: \"%s\"\n",
+					key_settings[i].name, value);
+	}
 	return dsg_file_write(path, text, (size_t)len, 0644, 0755, fault);
 }
 
@@ -228,19 +301,74 @@ int dsg_target_remove(const char *name, struct dsg_fault *fault)
 	return dsg_file_remove(path, fault);
 }
 
-int dsg_target_open(const char *name, const char *host, uint16_t port, uint64_t deadline,
+int dsg_target_keys(const struct dsg_target *target, struct dsg_keys *keys,
+		    struct dsg_fault *fault)
+{
+	struct dsg_target now;
+	int err;
+
+	*keys = target->keys;
+	if (!target->recorded)
+		return 0;
+	err = dsg_target_load(target->name, &now, fault);
+	if (!err)
+		*keys = now.keys;
+	if (err == DSG_NOT_FOUND && !target->tls)
+		return 0;
+	if (err == DSG_NOT_FOUND)
+		return dsg_fault_hint(fault, "add it again, with its keys: disaggctl target add %s",
+				      target->name);
+	return err;
+}
+
+int dsg_target_connect(const struct dsg_target *target, uint64_t deadline, int *fd,
+		       struct dsg_creds **creds, struct dsg_tls **tls, struct dsg_fault *fault)
+{
+	struct dsg_error error = { 0 };
+	struct dsg_keys keys;
+	int err;
+
+	*creds = NULL;
+	*tls = NULL;
+	if (dsg_target_keys(target, &keys, fault))
+		return fault->code;
+	if (keys.security != DSG_PLAIN && dsg_creds_load(&keys, false, creds, &error))
+		return dsg_fault_keys(fault, &error, target->name);
+	*fd = dsg_connect(target->host, target->port, deadline, &error);
+	if (*fd < 0)
+		goto err_creds;
+	if (!*creds)
+		return 0;
+	err = dsg_tls_new(*creds, *fd, target->host, tls, &error);
+	if (!err)
+		err = dsg_tls_handshake_until(*tls, deadline, &error);
+	if (!err)
+		return 0;
+	dsg_tls_free(*tls);
+	close(*fd);
+err_creds:
+	dsg_creds_free(*creds);
+	return dsg_fault_wire(fault, &error, target->name);
+}
+
+int dsg_target_open(const struct dsg_target *target, uint64_t deadline,
 		    struct dsg_session *session, struct dsg_fault *fault)
 {
 	struct dsg_error error = { 0 };
+	struct dsg_creds *creds;
+	struct dsg_tls *tls;
 	int fd;
 
-	fd = dsg_connect(host, port, deadline, &error);
-	if (fd < 0)
-		return dsg_fault_wire(fault, &error, name);
-	if (dsg_handshake_control(fd, dsg_hostname(), DISAGG_WIRE_F_CRC32C, deadline, session,
-				  &error)) {
-		close(fd);
-		return dsg_fault_wire(fault, &error, name);
+	session->fd = -1;
+	if (dsg_target_connect(target, deadline, &fd, &creds, &tls, fault))
+		return fault->code;
+	if (!dsg_handshake_control(fd, tls, dsg_hostname(), DISAGG_WIRE_F_CRC32C, deadline,
+				   session, &error)) {
+		session->creds = creds;
+		return 0;
 	}
-	return 0;
+	dsg_tls_free(tls);
+	dsg_creds_free(creds);
+	close(fd);
+	return dsg_fault_wire(fault, &error, target->name);
 }

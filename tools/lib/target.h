@@ -4,6 +4,7 @@
 #define DISAGG_LIB_TARGET_H
 
 #include "fault.h"
+#include "tls.h"
 
 #define DSG_HOST_LEN		256
 #define DSG_ADDRESS_LEN		(DSG_HOST_LEN + 8)	/* host, brackets, colon, port */
@@ -13,11 +14,17 @@
  * @name: the operator's name for it, as dsg_name_ok() wants it
  * @host: name or address, without brackets
  * @port: TCP port
+ * @keys: how both sides prove who they are
+ * @recorded: from a node's record: @keys are not known, dsg_target_keys() finds them;
+ *	@tls: there were some
  */
 struct dsg_target {
 	char name[DISAGG_WIRE_NAME_LEN];
 	char host[DSG_HOST_LEN];
 	uint16_t port;
+	struct dsg_keys keys;
+	bool recorded;
+	bool tls;
 };
 
 /*
@@ -36,11 +43,25 @@ int dsg_target_load(const char *name, struct dsg_target *target, struct dsg_faul
 int dsg_target_save(const struct dsg_target *target, struct dsg_fault *fault);
 int dsg_target_remove(const char *name, struct dsg_fault *fault);
 
+/* What is wrong with keys for a target as they were given (paths, names), or NULL. */
+const char *dsg_keys_bad(const struct dsg_keys *keys);
 /*
- * Open a control session with @host. @name is only for messages. On success the
- * session is the caller's, for dsg_session_close().
+ * The keys of @target as they are to be used now: a node's record has none, since they
+ * may have been changed since it was written.
  */
-int dsg_target_open(const char *name, const char *host, uint16_t port, uint64_t deadline,
+int dsg_target_keys(const struct dsg_target *target, struct dsg_keys *keys,
+		    struct dsg_fault *fault);
+/*
+ * Connect to @target, and over TLS if it has keys, which are read now. Both are the
+ * caller's; *@tls needs *@creds. *@tls is NULL if there is no TLS.
+ */
+int dsg_target_connect(const struct dsg_target *target, uint64_t deadline, int *fd,
+		       struct dsg_creds **creds, struct dsg_tls **tls, struct dsg_fault *fault);
+/*
+ * Open a control session with @target. On success it is the caller's, for
+ * dsg_session_close().
+ */
+int dsg_target_open(const struct dsg_target *target, uint64_t deadline,
 		    struct dsg_session *session, struct dsg_fault *fault);
 /* This host's name, cut to what the wire carries; never NULL. */
 const char *dsg_hostname(void);

@@ -35,9 +35,14 @@ struct dsg_error {
 	char text[256];
 };
 
+struct dsg_creds;
+struct dsg_tls;
+
 /**
  * struct dsg_session - a connection after its handshake
  * @fd: connected stream socket; the caller's, dsg_session_close() closes it
+ * @tls: what encrypts it; NULL: nothing, or the kernel. Freed with it, and so is
+ * @creds: what that needs; NULL: not the session's
  * @features: DISAGG_WIRE_F_* in force
  * @max_payload: bytes that may follow a frame of a lane
  * @next_tag: tag of the next control request
@@ -47,6 +52,8 @@ struct dsg_error {
  */
 struct dsg_session {
 	int fd;
+	struct dsg_tls *tls;
+	struct dsg_creds *creds;
 	uint64_t features;
 	uint32_t max_payload;
 	uint32_t next_tag;
@@ -169,6 +176,8 @@ bool dsg_payload_ok(const struct disagg_wire_frame *frame, const void *payload,
 
 /* Sockets; @fd may be blocking or not */
 
+/* Wait for poll()'s @events; 0, -ETIMEDOUT or -errno. */
+int dsg_wait_fd(int fd, short events, uint64_t deadline);
 /* Send or receive exactly @len bytes; -ETIMEDOUT, -ECONNRESET at its end. */
 int dsg_send_all(int fd, const void *buf, size_t len, uint64_t deadline);
 int dsg_recv_all(int fd, void *buf, size_t len, uint64_t deadline);
@@ -196,12 +205,13 @@ int dsg_welcome_check(const struct disagg_wire_welcome *welcome,
 		      const struct disagg_wire_hello *hello, struct dsg_error *error);
 
 /*
- * Read the GREETING of @fd and answer it. @features as in struct dsg_lane. On
- * success @session holds @fd; on failure @fd is still the caller's to close.
+ * Read the GREETING of @fd, by @tls unless that is NULL, and answer it. @features as in
+ * struct dsg_lane. On success @session holds both; on failure they are still the
+ * caller's.
  * After a lane's handshake no byte that the target sent later has been read, so
  * @fd can be handed to the kernel.
  */
-int dsg_handshake_control(int fd, const char *host, uint64_t features,
+int dsg_handshake_control(int fd, struct dsg_tls *tls, const char *host, uint64_t features,
 			  uint64_t deadline, struct dsg_session *session,
 			  struct dsg_error *error);
 int dsg_handshake_lane(int fd, const struct dsg_lane *lane, uint64_t deadline,
