@@ -51,7 +51,9 @@ _disaggctl()
 	--io-timeout) choices='1s 10s 30s 60s' ;;
 	--fail-fast | --dead-after) choices='0 10s 60s 1h never' ;;
 	--lease) choices='1h 8h 1d' ;;
-	--memory | --storage | --depth) return ;;
+	--psk-file | --cert | --key | --ca)
+		choices=$(_disaggctl_names "${DISAGG_CONFDIR:-/etc/disagg}/keys" '') ;;
+	--memory | --storage | --depth | --psk-identity) return ;;
 	*)
 		case ${words[*]:0:2} in
 		'')
@@ -85,7 +87,8 @@ _disaggctl()
 		if [[ $cur == -* ]]; then
 			choices='--json --pretty --help'
 			case ${words[*]:0:2} in
-			'target add' | 'target list') choices+=' --no-check' ;;
+			'target add') choices+=' --no-check --psk-identity --psk-file --cert --key --ca' ;;
+			'target list') choices+=' --no-check' ;;
 			'resource list') choices+=' --target --class' ;;
 			'lease list') choices+=' --target' ;;
 			'node create')

@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/timex.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "describe.h"
@@ -232,6 +233,54 @@ static void check_keys(struct findings *all)
 		find(all, "keys", FINE, "", "only root can read the secrets of leases");
 }
 
+#define EXPIRES_SOON	(14 * 24 * 3600)	/* seconds */
+
+/* The keys that a target is to be reached with. */
+static void check_target_keys(struct findings *all, const struct dsg_target *target)
+{
+	struct dsg_error error = { 0 };
+	struct dsg_creds *creds;
+	int64_t left;
+
+	if (dsg_creds_load(&target->keys, false, &creds, &error)) {
+		find(all, "keys", BAD, "mend it, or give others: disaggctl target add",
+		     "target %s: %s", target->name, error.text);
+		return;
+	}
+	left = dsg_creds_expire(creds) - (int64_t)time(NULL);
+	if (!dsg_creds_expire(creds))
+		find(all, "keys", FINE, "", "target %s: the key of %s", target->name,
+		     target->keys.identity);
+	else if (left <= 0)
+		find(all, "keys", BAD, "renew it, under the same name or by disaggctl target add",
+		     "target %s: %s has expired", target->name, target->keys.certificate);
+	else
+		find(all, "keys", left < EXPIRES_SOON ? WARNING : FINE,
+		     left < EXPIRES_SOON ? "renew it, under the same name or by disaggctl target add" : "",
+		     "target %s: %s expires in %lld days", target->name,
+		     target->keys.certificate, (long long)left / (24 * 3600));
+	dsg_creds_free(creds);
+}
+
+static void check_tls(struct findings *all, const struct dsg_target *targets, size_t count)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < count; i++) {
+		if (targets[i].keys.security == DSG_PLAIN)
+			continue;
+		any = true;
+		check_target_keys(all, &targets[i]);
+	}
+	if (!any)
+		return;
+	if (dsg_ktls_available())
+		find(all, "tls", FINE, "", "the kernel can encrypt");
+	else
+		find(all, "tls", BAD, "modprobe tls",
+		     "the kernel can't encrypt (kTLS): devices of targets with TLS can't be attached");
+}
+
 static void check_targets(struct findings *all, struct cli *cli)
 {
 	struct dsg_probe *probes = NULL;
@@ -243,6 +292,7 @@ static void check_targets(struct findings *all, struct cli *cli)
 		find(all, "target", BAD, fault.hint, "%s", fault.reason);
 		return;
 	}
+	check_tls(all, targets, count);
 	progress(cli, "waiting for targets");
 	if (!count)
 		find(all, "target", WARNING, "disaggctl target add NAME ADDRESS", "none is known");

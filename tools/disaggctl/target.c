@@ -13,10 +13,23 @@
 #define LOCK_WAIT_NS	(10 * DSG_NSEC_PER_SEC)
 
 static bool no_check;
+static struct {
+	const char *identity, *psk_file, *certificate, *key, *ca;
+} opt;
 
 const struct option target_add_options[] = {
 	{ .name = "no-check", .flag = &no_check,
 	  .help = "do not ask it whether it is a target" },
+	{ .name = "psk-identity", .arg = "NAME", .text = &opt.identity,
+	  .help = "TLS with a shared key: whose" },
+	{ .name = "psk-file", .arg = "FILE", .text = &opt.psk_file,
+	  .help = "the file that has it" },
+	{ .name = "cert", .arg = "FILE", .text = &opt.certificate,
+	  .help = "TLS with certificates: this host's" },
+	{ .name = "key", .arg = "FILE", .text = &opt.key,
+	  .help = "its private key" },
+	{ .name = "ca", .arg = "FILE", .text = &opt.ca,
+	  .help = "who signed the target's" },
 	{ .name = NULL },
 };
 
@@ -86,6 +99,8 @@ static struct json_object *target_object(const struct dsg_target *target,
 	put_string(o, "address", dsg_address_format(target->host, target->port, address));
 	put_string(o, "host", target->host);
 	put_number(o, "port", target->port);
+	put_string(o, "security", dsg_security_text(target->keys.security));
+	put_string_or_null(o, "identity", target->keys.identity);
 	put_value(o, "reachable", probe ? json_object_new_boolean(reachable) : NULL);
 	put_string_or_null(o, "reason", probe && !reachable ? probe->fault.reason : "");
 	put_value(o, "rtt_ns", reachable ? json_object_new_uint64(probe->rtt_ns) : NULL);
@@ -112,6 +127,46 @@ static int check_target(struct cli *cli, const struct dsg_target *target,
 	return dsg_fault_hint(fault, "start disaggd there, or add the target with --no-check");
 }
 
+/* A name without a folder is one of the files in keys/. */
+static int take_file(const char *option, const char *path, char to[DSG_PATH_LEN],
+		     struct dsg_fault *fault)
+{
+	const char *dir = strchr(path, '/') ? "" : dsg_confdir();
+
+	if (snprintf(to, DSG_PATH_LEN, "%s%s%s", dir, *dir ? "/keys/" : "", path) >= DSG_PATH_LEN)
+		return dsg_fault_set(fault, DSG_USAGE, "--%s: the path is too long", option);
+	return 0;
+}
+
+/* The keys that the options name, which must be there and fit for use. */
+static int take_keys(struct dsg_keys *keys, const char *name, struct dsg_fault *fault)
+{
+	struct dsg_error error = { 0 };
+	struct dsg_creds *creds;
+	const char *bad;
+
+	if (opt.identity &&
+	    dsg_string_set(keys->identity, sizeof(keys->identity), opt.identity))
+		return dsg_fault_set(fault, DSG_USAGE, "--psk-identity: it is too long");
+	if ((opt.psk_file && take_file("psk-file", opt.psk_file, keys->psk_file, fault)) ||
+	    (opt.certificate && take_file("cert", opt.certificate, keys->certificate, fault)) ||
+	    (opt.key && take_file("key", opt.key, keys->key, fault)) ||
+	    (opt.ca && take_file("ca", opt.ca, keys->ca, fault)))
+		return fault->code;
+	bad = dsg_keys_bad(keys);
+	if (bad) {
+		dsg_fault_set(fault, DSG_USAGE, "%s", bad);
+		return dsg_fault_hint(fault, "--psk-identity NAME --psk-file FILE, or --cert FILE --key FILE --ca FILE");
+	}
+	keys->security = opt.identity ? DSG_PSK : opt.certificate ? DSG_X509 : DSG_PLAIN;
+	if (keys->security == DSG_PLAIN)
+		return 0;
+	if (dsg_creds_load(keys, false, &creds, &error))
+		return dsg_fault_keys(fault, &error, name);
+	dsg_creds_free(creds);
+	return 0;
+}
+
 int target_add(struct cli *cli, int argc, char **argv, struct dsg_fault *fault)
 {
 	struct dsg_target target = { .port = 0 }, old;
@@ -132,6 +187,8 @@ int target_add(struct cli *cli, int argc, char **argv, struct dsg_fault *fault)
 		return dsg_fault_hint(fault, "HOST, HOST:PORT, or [IPv6 ADDRESS]:PORT");
 	}
 	snprintf(target.name, sizeof(target.name), "%s", argv[0]);
+	if (take_keys(&target.keys, target.name, fault))
+		return fault->code;
 	dsg_address_format(target.host, target.port, address);
 	if (!no_check && check_target(cli, &target, &probe, fault))
 		return fault->code;
@@ -146,7 +203,14 @@ int target_add(struct cli *cli, int argc, char **argv, struct dsg_fault *fault)
 				    target.name,
 				    dsg_address_format(old.host, old.port, address));
 		dsg_fault_hint(fault, "disaggctl target remove %s", target.name);
-	} else if (err == DSG_NOT_FOUND) {
+	} else if (!err && old.keys.security && !target.keys.security) {
+		/* Going without must be meant. */
+		err = dsg_fault_set(fault, DSG_CONFLICT, "target %s has keys", target.name);
+		dsg_fault_hint(fault, "give them again, or first: disaggctl target remove %s",
+			       target.name);
+	} else if (err == DSG_NOT_FOUND || (!err && memcmp(&old.keys, &target.keys,
+							   sizeof(old.keys)))) {
+		/* Other keys for the same target: that is how they are changed. */
 		err = dsg_target_save(&target, fault);
 	}
 	dsg_unlock(lock);
@@ -156,7 +220,9 @@ int target_add(struct cli *cli, int argc, char **argv, struct dsg_fault *fault)
 		put_value(document, "target", target_object(&target, probe));
 		json_print(cli, document);
 	} else if (!err) {
-		printf("target %s: %s\n", target.name, address);
+		printf("target %s: %s%s%s\n", target.name, address,
+		       target.keys.security ? ", TLS: " : "",
+		       target.keys.security ? dsg_security_text(target.keys.security) : "");
 	}
 	dsg_probes_free(probe, 1);
 	return err;
@@ -166,8 +232,9 @@ static void print_targets(const struct dsg_target *targets, const struct dsg_pro
 			  size_t count)
 {
 	struct table table = {
-		.headers = { "NAME", "ADDRESS", "STATE", "RTT", "MEMORY FREE", "STORAGE FREE" },
-		.right = 1 << 3,
+		.headers = { "NAME", "ADDRESS", "SECURITY", "STATE", "RTT", "MEMORY FREE",
+			     "STORAGE FREE" },
+		.right = 1 << 4,
 	};
 
 	for (size_t i = 0; i < count; i++) {
@@ -180,6 +247,7 @@ static void print_targets(const struct dsg_target *targets, const struct dsg_pro
 			dsg_duration_format(probe->rtt_ns, rtt);
 		table_row(&table, targets[i].name,
 			  dsg_address_format(targets[i].host, targets[i].port, address),
+			  dsg_security_text(targets[i].keys.security),
 			  !probes ? "" : reachable ? "reachable" : "unreachable", rtt,
 			  space_text(probe, DISAGG_WIRE_CLASS_MEMORY, memory),
 			  space_text(probe, DISAGG_WIRE_CLASS_STORAGE, storage));
