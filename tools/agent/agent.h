@@ -10,6 +10,8 @@
 #include <linux/disagg_netlink.h>
 #include <linux/disagg_wire.h>
 
+#include "target.h"
+
 #define DEVICES_MAX	128
 
 struct device;
@@ -18,6 +20,7 @@ enum lane_state {
 	LANE_IDLE,		/* nothing to do: it lives, or nobody can help */
 	LANE_PAUSE,		/* until the deadline, then another try */
 	LANE_CONNECT,
+	LANE_TLS,
 	LANE_GREETING,
 	LANE_WELCOME,
 };
@@ -26,7 +29,9 @@ enum lane_state {
  * struct lane - one lane of a device, and the connection on its way for it
  * @generation: of the module's socket, which the next one replaces
  * @lost: as the module says
+ * @renewing: it lives, and is to have another connection all the same
  * @fd: -1 unless connecting, or awaiting GREETING or WELCOME
+ * @tls: its handshake, as long as that goes on
  * @tries: since it was last there for more than a moment
  * @deadline: monotonic ns; what is awaited must have come by then
  * @lost_at: monotonic ns; when it was heard of
@@ -40,8 +45,10 @@ struct lane {
 	uint32_t index;
 	uint32_t generation;
 	bool lost;
+	bool renewing;
 	enum lane_state state;
 	int fd;
+	struct dsg_tls *tls;
 	unsigned int tries;
 	uint64_t deadline;
 	uint64_t lost_at;
@@ -61,6 +68,9 @@ struct lane {
  * @used: the slot is taken
  * @given_up: its target will not have it back
  * @address: of the target, as the lanes had it
+ * @target: as its node's record has it
+ * @creds: for its target; NULL: it does without TLS
+ * @renew: lanes that are still to be renewed, the last one first
  * @epoch: of its target, when the lease was taken; zero: not known
  * @rtt: ns that the last connection took to come about
  */
@@ -82,6 +92,9 @@ struct device {
 	uint32_t nr_lanes;
 	struct sockaddr_storage address;
 	socklen_t address_len;
+	struct dsg_target target;
+	struct dsg_creds *creds;
+	uint32_t renew;
 	uint64_t epoch;
 	uint64_t rtt;
 	struct lane lanes[DISAGG_MAX_LANES];
@@ -117,11 +130,19 @@ void devices_forget(void);
 void devices_mark(void);
 void devices_sweep(void);
 unsigned int devices_count(void);
+/* Read the keys for a device's target anew; 0 or -errno, and those before stay in use. */
+int device_read_keys(struct device *dev);
+/* The same for all, whose lanes then get new connections, one after the other. */
+void devices_renew(void);
 /* Do what is due; return the next deadline. */
 uint64_t devices_check(uint64_t now);
 
 /* lane.c */
 void lane_lost(struct lane *lane);
+/* Replace a lane that lives by a new connection. */
+void lane_renew(struct lane *lane);
+/* What it is at is begun again later, with other keys. */
+void lane_interrupt(struct lane *lane);
 void lane_stop(struct lane *lane);
 void lane_ready(struct lane *lane);
 void lane_due(struct lane *lane);

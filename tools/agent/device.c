@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The devices that are watched. What a device needs is read when it appears. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,8 @@ static void forget(struct device *dev)
 {
 	for (uint32_t i = 0; i < dev->nr_lanes; i++)
 		lane_stop(&dev->lanes[i]);
+	dsg_creds_free(dev->creds);
+	dev->creds = NULL;
 	explicit_bzero(dev->token, sizeof(dev->token));
 	dev->used = false;
 }
@@ -81,6 +84,7 @@ static bool read_token(struct device *dev)
 		if (found) {
 			memcpy(dev->token, d->token, sizeof(dev->token));
 			dev->epoch = d->epoch;
+			dev->target = d->target;
 		}
 	}
 	dsg_record_free(&record);
@@ -88,6 +92,57 @@ static bool read_token(struct device *dev)
 		say(LOG_WARNING, "%s/%s: its links can't be restored: no record of its lease",
 		    dev->node, dev->name);
 	return found;
+}
+
+int device_read_keys(struct device *dev)
+{
+	struct dsg_error error = { .err = 0 };
+	struct dsg_creds *creds = NULL;
+	struct dsg_fault fault = { .reason = "" };
+	struct dsg_keys keys;
+	int err = 0;
+
+	if (dsg_target_keys(&dev->target, &keys, &fault))
+		err = -EIO;
+	else if (keys.security != DSG_PLAIN)
+		err = dsg_creds_load(&keys, false, &creds, &error);
+	if (err) {
+		say(LOG_WARNING, "%s/%s: the keys for target %s: %s", dev->node, dev->name,
+		    dev->target.name, error.err ? error.text : fault.reason);
+		return err;
+	}
+	for (uint32_t i = 0; i < dev->nr_lanes; i++)
+		lane_interrupt(&dev->lanes[i]);
+	dsg_creds_free(dev->creds);
+	dev->creds = creds;
+	return 0;
+}
+
+void devices_renew(void)
+{
+	for (int i = 0; i < DEVICES_MAX; i++) {
+		struct device *dev = &devices[i];
+
+		if (dev->used && !device_read_keys(dev) && dev->creds)
+			dev->renew = dev->nr_lanes;
+	}
+}
+
+/* One after the other: a device always has lanes that nobody touches, if it has several. */
+static void renew_next(struct device *dev)
+{
+	while (dev->renew) {
+		struct lane *lane = &dev->lanes[dev->renew - 1];
+
+		if (lane->renewing)
+			return;
+		dev->renew--;
+		/* One that is on its way back has the new keys. */
+		if (lane->state != LANE_IDLE || lane->lost || dev->given_up)
+			continue;
+		lane_renew(lane);
+		return;
+	}
 }
 
 static struct device *adopt(const struct news *news)
@@ -123,7 +178,7 @@ static struct device *adopt(const struct news *news)
 		    news->node, news->name, news->lanes[0].peer);
 		return NULL;
 	}
-	if (!read_token(dev))
+	if (!read_token(dev) || device_read_keys(dev))
 		return NULL;
 	dev->used = true;
 	return dev;
@@ -170,14 +225,15 @@ bool device_heard(const struct news *news)
 	dev->io_timeout = news->io_timeout;
 	for (uint32_t i = 0; i < news->nr_lanes && i < dev->nr_lanes; i++) {
 		struct lane *lane = &dev->lanes[news->lanes[i].index];
-		bool lost = news->lanes[i].state == DISAGG_LANE_STATE_LOST;
+		bool lost = news->lanes[i].state == DISAGG_LANE_STATE_LOST, newer;
 
 		if (is_old(lane, news->lanes[i].generation, lost))
 			continue;
+		newer = news->lanes[i].generation > lane->generation;
 		lane->generation = news->lanes[i].generation;
 		if (lost && lane->state == LANE_IDLE && !dev->given_up)
 			lane_lost(lane);
-		else if (!lost)
+		else if (!lost && !(lane->renewing && !newer))
 			lane_stop(lane);
 		lane->lost = lost;
 	}
@@ -227,6 +283,8 @@ uint64_t devices_check(uint64_t now)
 	for (int i = 0; i < DEVICES_MAX; i++) {
 		struct device *dev = &devices[i];
 
+		if (dev->used)
+			renew_next(dev);
 		for (uint32_t j = 0; dev->used && j < dev->nr_lanes; j++) {
 			struct lane *lane = &dev->lanes[j];
 

@@ -24,6 +24,8 @@
 #define HANDSHAKE_NS		(5000 * MS)
 #define LIVED_NS		(1000 * MS)
 #define SAY_EVERY		64		/* tries */
+#define KEYS_EVERY		16		/* tries that were denied */
+#define TLS_MAX			16		/* handshakes at once, for which there is memory */
 
 /* From half of @ns to one and a half: hosts that lost a target together come apart. */
 static uint64_t jitter(uint64_t ns)
@@ -43,8 +45,20 @@ static void pause_lane(struct lane *lane)
 	lane->tries++;
 }
 
+static unsigned int tls_count;
+
+static void end_tls(struct lane *lane)
+{
+	if (!lane->tls)
+		return;
+	dsg_tls_free(lane->tls);
+	lane->tls = NULL;
+	tls_count--;
+}
+
 static void hang_up(struct lane *lane)
 {
+	end_tls(lane);
 	if (lane->fd >= 0) {
 		/* Closing doesn't take it out of the set while the module has it. */
 		epoll_ctl(epoll_fd, EPOLL_CTL_DEL, lane->fd, NULL);
@@ -56,6 +70,7 @@ static void hang_up(struct lane *lane)
 void lane_stop(struct lane *lane)
 {
 	hang_up(lane);
+	lane->renewing = false;
 	lane->state = LANE_IDLE;
 }
 
@@ -70,10 +85,25 @@ static void failed(struct lane *lane, const char *why)
 	pause_lane(lane);
 }
 
+void lane_interrupt(struct lane *lane)
+{
+	if (!lane->tls)
+		return;
+	hang_up(lane);
+	pause_lane(lane);
+}
+
 static void give_up(struct lane *lane, const char *why)
 {
 	struct device *dev = lane->device;
-	int err = module_give_up(dev);
+	int err;
+
+	/* What lives does not die of keys that are wrong. */
+	if (lane->renewing && !lane->lost) {
+		failed(lane, why);
+		return;
+	}
+	err = module_give_up(dev);
 
 	/* Otherwise it is not the device any more that was meant. */
 	if (err && err != -ENOENT) {
@@ -112,6 +142,11 @@ static void start(struct lane *lane)
 	const struct device *dev = lane->device;
 	int one = 1;
 
+	if (dev->creds && tls_count >= TLS_MAX) {
+		lane->state = LANE_PAUSE;
+		lane->deadline = dsg_deadline(jitter(PAUSE_MIN_NS));
+		return;
+	}
 	lane->fd = socket(dev->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
 			  IPPROTO_TCP);
 	if (lane->fd < 0) {
@@ -140,6 +175,14 @@ void lane_lost(struct lane *lane)
 	start(lane);
 }
 
+void lane_renew(struct lane *lane)
+{
+	lane->renewing = true;
+	lane->lost_at = dsg_now_ns();
+	lane->tries = 0;
+	start(lane);
+}
+
 void lane_due(struct lane *lane)
 {
 	switch (lane->state) {
@@ -152,8 +195,56 @@ void lane_due(struct lane *lane)
 		failed(lane, "the target does not answer");
 		break;
 	default:
-		failed(lane, "the target did not go on with the handshake");
+		failed(lane, lane->state == LANE_GREETING && !lane->device->creds ?
+			     "the target does not greet; does it want TLS?" :
+			     "the target did not go on with the handshake");
 	}
+}
+
+/* Keys that are not accepted may have been replaced. */
+static void denied(struct lane *lane, const char *why)
+{
+	bool again = lane->tries % KEYS_EVERY == 1;
+
+	failed(lane, why);
+	if (again)
+		device_read_keys(lane->device);
+}
+
+static void shake_hands(struct lane *lane)
+{
+	struct epoll_event ev = { .data.ptr = lane };
+	struct dsg_error error = { .err = 0 };
+	int err = dsg_tls_handshake(lane->tls, &error);
+
+	if (err == -EAGAIN) {
+		ev.events = (uint32_t)dsg_tls_events(lane->tls);
+		if (epoll_ctl(epoll_fd, EPOLL_CTL_MOD, lane->fd, &ev))
+			failed(lane, strerror(errno));
+		return;
+	}
+	if (!err)
+		err = dsg_tls_to_kernel(lane->tls, &error);
+	end_tls(lane);
+	if (err == -EACCES)
+		denied(lane, error.text);
+	else if (err)
+		failed(lane, error.text);
+	else
+		await(lane, LANE_GREETING, EPOLLIN, HANDSHAKE_NS);
+}
+
+static void start_tls(struct lane *lane)
+{
+	struct device *dev = lane->device;
+	struct dsg_error error;
+
+	if (dsg_tls_new(dev->creds, lane->fd, dev->target.host, &lane->tls, &error)) {
+		failed(lane, error.text);
+		return;
+	}
+	tls_count++;
+	await(lane, LANE_TLS, EPOLLOUT, HANDSHAKE_NS);
 }
 
 static void connected(struct lane *lane)
@@ -170,7 +261,10 @@ static void connected(struct lane *lane)
 		return;
 	}
 	lane->device->rtt = dsg_now_ns() - lane->started_at;
-	await(lane, LANE_GREETING, EPOLLIN, HANDSHAKE_NS);
+	if (lane->device->creds)
+		start_tls(lane);
+	else
+		await(lane, LANE_GREETING, EPOLLIN, HANDSHAKE_NS);
 }
 
 static void greeted(struct lane *lane)
@@ -250,8 +344,8 @@ static void welcomed(struct lane *lane)
 		return;
 	}
 	lane->restored_at = dsg_now_ns();
-	say(LOG_NOTICE, "%s/%s lane %u: restored after %llu ms", dev->node, dev->name,
-	    lane->index, (unsigned long long)((lane->restored_at - lane->lost_at) / MS));
+	say(LOG_NOTICE, "%s/%s lane %u: %s after %llu ms", dev->node, dev->name, lane->index,
+	    lane->renewing ? "renewed" : "restored", (unsigned long long)((lane->restored_at - lane->lost_at) / MS));
 	lane->lost = false;
 	lane->generation++;
 	lane_stop(lane);
@@ -267,11 +361,19 @@ void lane_ready(struct lane *lane)
 		connected(lane);
 		return;
 	}
+	if (lane->state == LANE_TLS) {
+		shake_hands(lane);
+		return;
+	}
 	if (lane->state != LANE_GREETING && lane->state != LANE_WELCOME)
 		return;
 	n = recv(lane->fd, (char *)&lane->welcome + lane->have, want - lane->have, MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
+	if (n < 0 && errno == EIO && lane->device->creds) {
+		denied(lane, "TLS: the target does not accept this host; its log says why");
+		return;
+	}
 	if (n <= 0) {
 		failed(lane, n ? strerror(errno) : "the target closed the connection");
 		return;

@@ -28,7 +28,7 @@
 #include "wire.h"
 
 #define STACK_BYTES	(256 << 10)	/* touched in advance */
-#define HEAP_BYTES	(2 << 20)
+#define HEAP_BYTES	(8 << 20)	/* handshakes of TLS allocate */
 #define EVENTS		(DEVICES_MAX * DISAGG_MAX_LANES + 2)	/* all that there can be */
 
 int epoll_fd = -1;
@@ -90,6 +90,7 @@ static int open_all(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -111,6 +112,19 @@ static uint64_t check_all(uint64_t now)
 	return module < devices ? module : devices;
 }
 
+/* SIGHUP: there are other keys. */
+static bool asked_to_end(void)
+{
+	struct signalfd_siginfo info;
+
+	if (read(signal_fd, &info, sizeof(info)) != sizeof(info))
+		return false;
+	if (info.ssi_signo != SIGHUP)
+		return true;
+	devices_renew();
+	return false;
+}
+
 static int loop(void)
 {
 	static struct epoll_event ev[EVENTS];
@@ -129,12 +143,14 @@ static int loop(void)
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		for (int i = 0; i < n; i++) {
-			if (ev[i].data.ptr == &tag_signal)
-				return 0;
-			if (ev[i].data.ptr == &tag_module)
+			if (ev[i].data.ptr == &tag_signal) {
+				if (asked_to_end())
+					return 0;
+			} else if (ev[i].data.ptr == &tag_module) {
 				module_ready();
-			else
+			} else {
 				lane_ready(ev[i].data.ptr);
+			}
 		}
 	}
 }
