@@ -124,6 +124,8 @@ static int check_target(struct cli *cli, const struct dsg_target *target,
 	*fault = (*probe)->fault;
 	dsg_probes_free(*probe, 1);
 	*probe = NULL;
+	if (fault->code == DSG_DENIED)
+		return fault->code;
 	return dsg_fault_hint(fault, "start disaggd there, or add the target with --no-check");
 }
 
