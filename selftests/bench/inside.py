@@ -41,6 +41,10 @@ class Failure(Exception):
     """What a person should read; no trace."""
 
 
+class Unavailable(Failure):
+    """This contestant cannot take part here."""
+
+
 def say(text):
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
@@ -109,7 +113,7 @@ class Contestant:
 
     def start(self, *cmd):
         """A daemon that ends with us; the file that takes what it says."""
-        path = f"{self.work}/{cmd[0]}.log"
+        path = f"{self.work}/{self.name.replace(' ', '-')}.log"
         with open(path, "w", encoding="utf-8") as log:
             try:
                 daemon = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=log,
@@ -126,27 +130,53 @@ class Contestant:
 
 class Disagg(Contestant):
     name = "disagg"
+    node = "bench"
+    listen = '"127.0.0.1:0"'
+    config = ""
+    keys = ()
 
     def set_up(self):
         self.modprobe("disagg")
         os.environ.update(DISAGG_CONFDIR=f"{self.work}/etc",
                           DISAGG_STATEDIR=f"{self.work}/lib",
                           DISAGG_RUNDIR=f"{self.work}/run")
-        write(f"{self.work}/disaggd.yaml",
-              'listen: ["127.0.0.1:0"]\n'
-              f"state-dir: {self.work}/state\n"
+        write(f"{self.work}/{self.node}.yaml",
+              f"listen: [{self.listen}]\n"
+              f"state-dir: {self.work}/{self.node}\n"
+              f"{self.config.format(work=self.work)}"
               "resources:\n"
               f"  - {{id: dram, class: memory, size: {SIZE_MIB}MiB}}\n")
-        log = self.start("disaggd", "-c", f"{self.work}/disaggd.yaml")
-        listening = re.compile(r"listening on 127\.0\.0\.1 port (\d+)")
+        log = self.start("disaggd", "-c", f"{self.work}/{self.node}.yaml")
+        listening = re.compile(r"listening .*on 127\.0\.0\.1 port (\d+)")
         wait_for("disaggd", lambda: listening.search(read(log)))
         port = listening.search(read(log)).group(1)
-        run("disaggctl", "target", "add", "bench", f"127.0.0.1:{port}")
-        run("disaggctl", "node", "create", "bench", "--memory", f"{SIZE_MIB}MiB",
-            "--lanes", str(LANES))
-        self.undo.callback(run, "disaggctl", "node", "delete", "bench", "--force")
-        shown = json.loads(run("disaggctl", "-j", "device", "show", "bench/mem0"))
+        run("disaggctl", "target", "add", self.node, f"127.0.0.1:{port}",
+            *(k.format(work=self.work) for k in self.keys))
+        run("disaggctl", "node", "create", self.node, "--memory", f"{SIZE_MIB}MiB",
+            "--lanes", str(LANES), "--target", self.node)
+        self.undo.callback(run, "disaggctl", "node", "delete", self.node, "--force")
+        shown = json.loads(run("disaggctl", "-j", "device", "show", f"{self.node}/mem0"))
         self.disk = "/dev/" + shown["device"]["disk"]
+
+
+class DisaggTls(Disagg):
+    """The same over TLS, which the kernel does on both sides (AES-128-GCM)."""
+    name = "disagg TLS"
+    node = "bench-tls"
+    listen = "{address: '127.0.0.1:0', tls: yes}"
+    config = "tls: {{psk-file: {work}/psk}}\n"
+    keys = ("--psk-identity", "bench", "--psk-file", "{work}/psk")
+
+    def set_up(self):
+        write(f"{self.work}/psk", "bench:" + os.urandom(32).hex() + "\n")
+        os.chmod(f"{self.work}/psk", 0o600)
+        try:
+            run("modprobe", "tls")
+            super().set_up()
+        except Failure as e:
+            if "tls" not in str(e).lower():
+                raise
+            raise Unavailable(str(e)) from e
 
 
 class Nbd(Contestant):
@@ -224,7 +254,7 @@ class RawTcp(Contestant):
     name = "raw TCP"
 
 
-CONTESTANTS = (Disagg, Nbd, NvmeTcp, RawTcp)
+CONTESTANTS = (Disagg, DisaggTls, Nbd, NvmeTcp, RawTcp)
 
 
 def no_scheduler(disk):
@@ -378,9 +408,16 @@ def main():
         contestants = []
         for kind in args.only:
             say(f"setting up {kind.name}")
-            contestants.append(undo.enter_context(contextlib.closing(kind(work))))
-            contestants[-1].set_up()
-            prepare(contestants[-1])
+            contestant = undo.enter_context(contextlib.closing(kind(work)))
+            try:
+                contestant.set_up()
+            except Unavailable as e:
+                say(f"{kind.name} is left out: {e}")
+                continue
+            prepare(contestant)
+            contestants.append(contestant)
+        if not contestants:
+            raise Failure("nobody is left")
         results = Results(args.rows, [c.name for c in contestants])
         compete(contestants, results, args.runs, args.ms)
 

@@ -181,7 +181,7 @@ def silence(folder):
         for s in slow[::2]:
             s.sendall(b"\x16\x03\x01\x00\xf0")
         assert greeted(pipe(d.tls_port, "psk", "host1", f"{folder}/psk"))
-        eventually(lambda: len(d.workers()) <= 66)
+        eventually(lambda: len(d.workers()) <= 66, 3)
         for s in slow:
             try:
                 while s.recv(100):
