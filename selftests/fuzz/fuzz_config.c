@@ -2,6 +2,7 @@
 /* disaggd: disaggd.yaml (config.c). What is accepted is within its limits. */
 #include <linux/limits.h>
 
+#include "access.h"
 #include "config.h"
 #include "fuzz.h"
 #include "wire.h"
@@ -47,6 +48,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned int i = 0; i < c->listen_count; i++)
 		fuzz_assert(c->listen[i].host[0] &&
 			    strlen(c->listen[i].host) < sizeof(c->listen[i].host));
+	fuzz_assert(c->tenant_count && c->plaintext);
+	for (unsigned int i = 0; i < c->plaintext_count; i++)
+		fuzz_assert(c->plaintext[i].bits <= 128);
+	for (unsigned int i = 0; i < c->tenant_count; i++)
+		for (unsigned int k = 0; k < c->tenants[i].identity_count; k++)
+			fuzz_assert(dsg_identity_ok(c->tenants[i].identities[k]) &&
+				    access_identity(c, c->tenants[i].identities[k]) ==
+				    &c->tenants[i]);
 	config_free(c);
 	return 0;
 }

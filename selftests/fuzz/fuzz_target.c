@@ -57,6 +57,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_assert(!dsg_target_save(list, &fault));
 	fuzz_assert(!dsg_target_load("t", &t, &fault));
 	fuzz_assert(!strcmp(t.host, list->host) && t.port == list->port);
+	fuzz_assert(t.keys.security == list->keys.security &&
+		    !strcmp(t.keys.identity, list->keys.identity) &&
+		    !strcmp(t.keys.psk_file, list->keys.psk_file) &&
+		    !strcmp(t.keys.certificate, list->keys.certificate) &&
+		    !strcmp(t.keys.key, list->keys.key) && !strcmp(t.keys.ca, list->keys.ca));
 	free(list);
 	return 0;
 }
