@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 
 sys.dont_write_bytecode = True
@@ -107,6 +108,17 @@ def quota(folder):
 
 
 @test
+def hosts(folder):
+    """a tenant that gives itself another's host name takes nothing from that host's quota."""
+    with daemon(folder, TWO + "quota: {max-leases-per-host: 1, max-size-per-host: 4MiB}\n") as d:
+        red, blue = d.psk("host1"), d.psk("host3")
+        blue.lease(MIB, host=b"theirs")
+        refused(E_NO_SPACE, blue.reserve, MIB, host=b"theirs")
+        red.lease(4 * MIB, host=b"theirs")
+        refused(E_NO_SPACE, red.reserve, MIB, host=b"theirs")
+
+
+@test
 def journal(folder):
     """a lease has its tenant after a crash too; one of an older release the default."""
     with daemon(folder, TWO + "restart-grace: 30s\n") as d:
@@ -200,6 +212,9 @@ def configuration(folder):
             ("tenants: [{identities: [a]}]", "lacks the key"),
             ("tenants: [{name: a, max-size: 0}]", "expected a size")):
         does_not_start(Daemon(folder, base + text), why)
+    d = Daemon(folder, base + f"tls: {{psk-file: {folder}/none}}")
+    r = subprocess.run([d.binary, "--check", "-c", d.conf], capture_output=True, text=True)
+    assert r.returncode == 2 and f"{folder}/none: No such file" in r.stderr, r
     d = Daemon(folder, base)
     d.configure("'127.0.0.1:0'", "{address: '127.0.0.1:0', tls: yes}")
     does_not_start(d, "no section tls")

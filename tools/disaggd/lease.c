@@ -402,38 +402,36 @@ void leases_keep(void)
 	}
 }
 
-/*
- * Within the quotas, if @more bytes and @leases more leases go to @host? Bytes are
- * what is taken of a resource: whole huge pages.
- */
-static bool quota_ok(const char *host, uint64_t more, uint64_t new_leases)
+/* What @tenant's leases (of @host, unless it is NULL) hold; their number. */
+static uint64_t held_by(const struct tenant_config *tenant, const char *host, uint64_t *size)
 {
-	uint64_t size = 0, n = 0;
+	uint64_t n = 0;
 
+	*size = 0;
 	for (struct lease *l = leases; l; l = l->next) {
-		if (strcmp(l->host, host))
+		if (!lease_is_of(l, tenant) || (host && strcmp(l->host, host)))
 			continue;
-		size += resource_footprint(l->resource, l->held);
+		*size += resource_footprint(l->resource, l->held);
 		n++;
 	}
-	return count + new_leases <= conf->quota.max_leases &&
-	       n + new_leases <= conf->quota.max_leases_per_host &&
-	       more <= conf->quota.max_size_per_host &&
-	       size <= conf->quota.max_size_per_host - more;
+	return n;
 }
 
-/* The same for the tenant's own limits. */
-static bool tenant_quota_ok(const struct tenant_config *tenant, uint64_t more,
-			    uint64_t new_leases)
+/*
+ * Within the quotas, if @more bytes and @new_leases more leases go to @tenant's @host?
+ * Bytes are what is taken of a resource: whole huge pages. A host is what it says it is,
+ * so no tenant's hosts count for another.
+ */
+static bool quota_ok(const struct tenant_config *tenant, const char *host, uint64_t more,
+		     uint64_t new_leases)
 {
-	uint64_t size = 0, n = 0;
+	const struct quota_config *q = &conf->quota;
+	uint64_t size, n = held_by(tenant, host, &size);
 
-	for (struct lease *l = leases; l; l = l->next) {
-		if (!lease_is_of(l, tenant))
-			continue;
-		size += resource_footprint(l->resource, l->held);
-		n++;
-	}
+	if (count + new_leases > q->max_leases || n + new_leases > q->max_leases_per_host ||
+	    more > q->max_size_per_host || size > q->max_size_per_host - more)
+		return false;
+	n = held_by(tenant, NULL, &size);
 	return n + new_leases <= tenant->max_leases && more <= tenant->max_size &&
 	       size <= tenant->max_size - more;
 }
@@ -539,15 +537,14 @@ uint16_t lease_reserve(const struct disagg_wire_reserve *req,
 	if (!size || size > INT64_MAX)
 		return DISAGG_WIRE_E_INVALID;
 	if (size > conf->quota.max_lease_size || size > tenant->max_lease_size ||
-	    !quota_ok(req->host, size, 1) || !tenant_quota_ok(tenant, size, 1))
+	    !quota_ok(tenant, req->host, size, 1))
 		return DISAGG_WIRE_E_NO_SPACE;	/* before the resources are looked at */
 
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return DISAGG_WIRE_E_INTERNAL;
 	status = choose(req, tenant, &l->resource, &l->offset);
-	if (!status && (!quota_ok(req->host, resource_footprint(l->resource, size), 1) ||
-			!tenant_quota_ok(tenant, resource_footprint(l->resource, size), 1)))
+	if (!status && !quota_ok(tenant, req->host, resource_footprint(l->resource, size), 1))
 		status = DISAGG_WIRE_E_NO_SPACE;
 	if (status)
 		goto err_free;
@@ -750,8 +747,7 @@ uint16_t lease_resize(struct lease *l, const struct tenant_config *tenant, uint6
 		return DISAGG_WIRE_E_BUSY;
 	more = resource_footprint(l->resource, size) - resource_footprint(l->resource, l->size);
 	if (size > conf->quota.max_lease_size || size > tenant->max_lease_size ||
-	    !quota_ok(l->host, more, 0) || !tenant_quota_ok(tenant, more, 0) ||
-	    !room_to_grow(l, size))
+	    !quota_ok(tenant, l->host, more, 0) || !room_to_grow(l, size))
 		return DISAGG_WIRE_E_NO_SPACE;
 	if (!l->worker && start_worker(l, false))
 		return DISAGG_WIRE_E_INTERNAL;

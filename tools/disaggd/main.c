@@ -222,6 +222,23 @@ out_lock:
 	return err;
 }
 
+/* The daemon itself never has them in its memory. */
+static int check_keys(const struct config *config)
+{
+	struct dsg_error error;
+	struct dsg_creds *creds;
+	int err;
+
+	if (!config->has_tls)
+		return 0;
+	err = dsg_creds_load(&config->keys, true, &creds, &error);
+	if (err)
+		log_error("tls: %s", error.text);
+	else
+		dsg_creds_free(creds);
+	return err;
+}
+
 static void usage(FILE *to)
 {
 	fputs("Usage: disaggd [OPTION]...\n"
@@ -288,9 +305,11 @@ int main(int argc, char **argv)
 	if (!config)
 		return 2;
 	if (check) {
-		printf("%s: ok\n", path);
+		err = check_keys(config);
+		if (!err)
+			printf("%s: ok\n", path);
 		config_free(config);
-		return 0;
+		return err ? 2 : 0;
 	}
 	err = run(config);
 	config_free(config);
