@@ -24,7 +24,7 @@
 #define HANDSHAKE_NS		(5000 * MS)
 #define LIVED_NS		(1000 * MS)
 #define SAY_EVERY		64		/* tries */
-#define KEYS_EVERY		16		/* tries that were denied */
+#define KEYS_EVERY		4		/* tries that were denied */
 #define TLS_MAX			16		/* handshakes at once, for which there is memory */
 
 /* From half of @ns to one and a half: hosts that lost a target together come apart. */
