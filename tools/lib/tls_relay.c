@@ -11,91 +11,80 @@
 
 /**
  * struct way - one direction
+ * @in: from the TLS connection to the plain socket; else the other one
  * @ended: its source has
  * @told: and so has its destination
  */
 struct way {
+	bool in;
 	char buf[RECORD];
 	size_t at, len;
 	bool ended;
 	bool told;
 };
 
-/* True: something has moved. *@broken: it can't go on. */
-static bool move_in(struct dsg_tls *tls, int plain, struct way *w, bool *broken)
+static ssize_t take(struct dsg_tls *tls, int plain, struct way *w)
 {
 	ssize_t n;
 
-	if (!w->len && !w->ended) {
-		n = dsg_tls_recv(tls, w->buf, sizeof(w->buf));
-		*broken = n < 0 && n != -EAGAIN;
-		if (n < 0)
-			return false;
-		w->ended = !n;
-		w->len = (size_t)n;
-		w->at = 0;
-	}
-	if (w->len) {
-		n = send(plain, w->buf + w->at, w->len, MSG_DONTWAIT | MSG_NOSIGNAL);
-		*broken = n < 0 && errno != EAGAIN && errno != EINTR;
-		if (n <= 0)
-			return false;
-		w->at += (size_t)n;
-		w->len -= (size_t)n;
-		return true;
-	}
-	if (w->ended && !w->told) {
-		shutdown(plain, SHUT_WR);
-		w->told = true;
-	}
-	return false;
+	if (w->in)
+		return dsg_tls_recv(tls, w->buf, sizeof(w->buf));
+	n = recv(plain, w->buf, sizeof(w->buf), MSG_DONTWAIT);
+	return n < 0 ? -errno : n;
 }
 
-static bool move_out(struct dsg_tls *tls, int plain, struct way *w, bool *broken)
+static ssize_t give(struct dsg_tls *tls, int plain, const struct way *w)
 {
 	ssize_t n;
 
+	if (!w->in)
+		return dsg_tls_send(tls, w->buf + w->at, w->len);
+	n = send(plain, w->buf + w->at, w->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return n < 0 ? -errno : n;
+}
+
+static void tell(struct dsg_tls *tls, int plain, struct way *w)
+{
+	if (!w->in && dsg_tls_end(tls) == -EAGAIN)
+		return;
+	shutdown(w->in ? plain : tls->fd, SHUT_WR);
+	w->told = true;
+}
+
+/* True: something has moved. *@broken: it can't go on. */
+static bool move(struct dsg_tls *tls, int plain, struct way *w, bool *broken)
+{
+	ssize_t n = 0;
+
 	if (!w->len && !w->ended) {
-		n = recv(plain, w->buf, sizeof(w->buf), MSG_DONTWAIT);
-		*broken = n < 0 && errno != EAGAIN && errno != EINTR;
-		if (n < 0)
-			return false;
+		n = take(tls, plain, w);
 		w->ended = !n;
-		w->len = (size_t)n;
+		w->len = n > 0 ? (size_t)n : 0;
 		w->at = 0;
 	}
 	if (w->len) {
-		n = dsg_tls_send(tls, w->buf + w->at, w->len);
-		*broken = n < 0 && n != -EAGAIN;
-		if (n <= 0)
-			return false;
-		w->at += (size_t)n;
-		w->len -= (size_t)n;
-		return true;
+		n = give(tls, plain, w);
+		w->at += n > 0 ? (size_t)n : 0;
+		w->len -= n > 0 ? (size_t)n : 0;
+	} else if (w->ended && !w->told) {
+		tell(tls, plain, w);
 	}
-	if (w->ended && !w->told) {
-		int err = dsg_tls_end(tls);
-
-		if (err == -EAGAIN)
-			return false;
-		shutdown(tls->fd, SHUT_WR);
-		w->told = true;
-	}
-	return false;
+	*broken = n < 0 && n != -EAGAIN && n != -EINTR;
+	return n > 0;
 }
 
 void dsg_tls_relay(struct dsg_tls *tls, int plain)
 {
-	struct way in = { .at = 0 }, out = { .at = 0 };
+	struct way in = { .in = true }, out = { .in = false };
 	bool broken = false, gone = false;
 
 	/* Gone is who can neither be told nor say anything: what he said is still sent. */
 	while (!broken && !(in.told && out.told) && !(gone && out.told)) {
 		struct pollfd p[] = { { .fd = -1 }, { .fd = gone ? -1 : plain } };
-		bool moved = move_in(tls, plain, &in, &broken);
+		bool moved = move(tls, plain, &in, &broken);
 
 		if (!broken)
-			moved |= move_out(tls, plain, &out, &broken);
+			moved |= move(tls, plain, &out, &broken);
 		if (moved || broken)
 			continue;
 		if (!in.len && !in.ended)
