@@ -11,8 +11,8 @@ set -u
 . "$(dirname "$0")/../common.sh"
 # shellcheck source=selftests/block/fio.sh
 . "$(dirname "$0")/../block/fio.sh"
-# shellcheck source=selftests/tls/keys.sh
-. "$(dirname "$0")/keys.sh"
+# shellcheck source=selftests/tlsd/keys.sh
+. "$(dirname "$0")/../tlsd/keys.sh"
 
 D=$DISAGGCTL
 

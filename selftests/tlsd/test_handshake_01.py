@@ -11,7 +11,7 @@ import time
 sys.dont_write_bytecode = True
 
 from tlsd import *
-from ktap import Skip, main, test
+from ktap import main, test
 
 
 def x509(folder, ca):
@@ -259,30 +259,6 @@ def restart(folder):
         assert a.read(0, 4096) == pattern("before", 4096)
         assert d.tls_lane(g, "host1").read(0, 4096) == pattern("before", 4096)
         d.psk("host1").release(g)
-
-
-@test
-def kernel_lanes(folder):
-    """a lane that the client's kernel encrypts gets on with either side of the target."""
-    psk_file(f"{folder}/psk", host1=0x11)
-    for ktls in ("yes", "no"):
-        with TlsDaemon(folder, tls=f"{{psk-file: {folder}/psk, ktls: {ktls}}}") as d:
-            g = d.psk("host1").lease(8 * MIB)
-            try:
-                s = pipe(d.tls_port, "kernel", "psk", "host1", f"{folder}/psk")
-            except TlsRefused as e:
-                assert "kernel has no TLS (kTLS)" in str(e), e
-                raise Skip("this kernel has no kTLS") from e
-            a = lane(s, g)
-            for i in range(4):
-                big = pattern((ktls, i), 2 * MIB)
-                a.write(2 * MIB * i, big)
-                assert a.read(2 * MIB * i, 2 * MIB) == big
-            # Many small requests at once, whose replies come in few records.
-            for i in range(100):
-                a.sock.sendall(a.frame(READ, offset=4096 * i, length=4096))
-            for i in range(100):
-                assert a.reply()[3] == pattern((ktls, 0), 2 * MIB)[4096 * i:][:4096]
 
 
 @test

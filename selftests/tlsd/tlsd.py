@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 from wire import *          # noqa: E402,F401,F403
 from wire import Control, Daemon, lane  # noqa: E402
 
-PIPE = os.path.join(os.environ.get("SUITE_BIN", "."), "tls_pipe")
+PIPE = os.path.join(os.environ.get("SUITE_BIN", "."), "../tlsd/tls_pipe")
 
 
 def write(path, text, mode=0o600):

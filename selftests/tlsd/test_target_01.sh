@@ -10,7 +10,7 @@ set -u
 . "$(dirname "$0")/../common.sh"
 # shellcheck source=selftests/control/cli.sh
 . "$(dirname "$0")/../control/cli.sh"
-# shellcheck source=selftests/tls/keys.sh
+# shellcheck source=selftests/tlsd/keys.sh
 . "$(dirname "$0")/keys.sh"
 
 D=$DISAGGCTL
