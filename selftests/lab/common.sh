@@ -16,6 +16,8 @@ LAB_CACHE=${DISAGG_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/disagg-lab}
 # The kernels that the lab knows: series, release that carries it.
 LAB_KERNELS=(6.1 6.12 7.3)
 LAB_BUILD_ONLY=(7.2)
+# Built by the lab itself, from debug.config; only suites that name it run on it.
+LAB_OWN=(debug)
 
 say()
 {
@@ -33,8 +35,19 @@ release_of()
 {
 	case $1 in
 	6.1) echo bookworm ;;
-	6.12 | 7.2 | 7.3) echo trixie ;;
-	*) die "no such kernel: $1 (known: ${LAB_KERNELS[*]}, to build only: ${LAB_BUILD_ONLY[*]})" ;;
+	6.12 | 7.2 | 7.3 | debug) echo trixie ;;
+	*) die "no such kernel: $1 (known: ${LAB_KERNELS[*]} ${LAB_OWN[*]}, to build only: ${LAB_BUILD_ONLY[*]})" ;;
+	esac
+}
+
+# kernel_version KERNEL DIR: its whole version; DIR is the root's, as root prints it.
+kernel_version()
+{
+	local own
+
+	case $1 in
+	debug) own=$("$LAB_DIR/kernel" "$1") && cat "$own/version" ;;
+	*) cat "$2/root/usr/lib/disagg-lab/kernel-$1" ;;
 	esac
 }
 
