@@ -30,15 +30,15 @@ ktap_plan 17
 check_eq "objects" "$(complete_words disaggctl '')" \
 	"device doctor help lease monitor node resource target version"
 check_eq "objects by their beginning" "$(complete_words disaggctl no)" node
-check_eq "verbs" "$(complete_words disaggctl node '')" "create delete list resize show"
+check_eq "verbs" "$(complete_words disaggctl node '')" "attach create delete detach list resize save show"
 check_eq "verbs after an option" "$(complete_words disaggctl -j target '')" "add list remove"
-check_eq "words after help" "$(complete_words disaggctl help node s)" show
+check_eq "words after help" "$(complete_words disaggctl help node s)" "save show"
 check_eq "targets" "$(complete_words disaggctl target remove '')" "pool1 pool2"
 check_eq "targets of an option" "$(complete_words disaggctl node create x --target p)" "pool1 pool2"
 check_eq "nodes" "$(complete_words disaggctl node show d)" demo
 check_eq "one node is enough" "$(complete_words disaggctl node show demo '')" ""
 check_eq "options" "$(complete_words disaggctl node create x --m)" --memory
-check_eq "options of delete" "$(complete_words disaggctl node delete --)" "--all --force --help --json --pretty"
+check_eq "options of delete" "$(complete_words disaggctl node delete --)" "--all --boot --force --help --json --pretty"
 check_eq "classes" "$(complete_words disaggctl resource list --class '')" "gpu memory storage"
 
 # Every option of every command is offered, in both shells.
@@ -47,7 +47,7 @@ options_offered()
 	local command option
 
 	for command in "target add" "target list" "resource list" "lease list" "node create" \
-		"node delete"; do
+		"node delete" "node attach" "node detach" "node save"; do
 		# shellcheck disable=SC2086 # two words
 		for option in $("$DISAGGCTL" help $command | grep -oE -- '^ +--[a-z-]+') --help --json; do
 			[[ " $(complete_words disaggctl $command --) " == *" $option "* ]] ||
@@ -77,7 +77,7 @@ fi
 commands_in_manual()
 {
 	"$DISAGGCTL" help | sed -n 's/^  \([a-z]* [a-z]*\) .*/\1/p' | while read -r command; do
-		case $command in *list | *show | *add | *remove | *create | *delete | *resize) ;; *) continue ;; esac
+		case $command in *list | *show | *add | *remove | *create | *delete | *resize | *attach | *detach | *save) ;; *) continue ;; esac
 		grep -qE "^\.(It )?Cm $command" "$MANUAL" || { echo "$command is missing"; exit 1; }
 	done
 }

@@ -51,6 +51,7 @@ _disaggctl()
 	--io-timeout) choices='1s 10s 30s 60s' ;;
 	--fail-fast | --dead-after) choices='0 10s 60s 1h never' ;;
 	--lease) choices='1h 8h 1d' ;;
+	--wait) choices='30s 5m 1h' ;;
 	--psk-file | --cert | --key | --ca)
 		choices=$(_disaggctl_names "${DISAGG_CONFDIR:-/etc/disagg}/keys" '') ;;
 	--memory | --storage | --depth | --psk-identity) return ;;
@@ -62,14 +63,20 @@ _disaggctl()
 			;;
 		target) choices='add list remove' ;;
 		resource | lease) choices=list ;;
-		node) choices='create list show delete resize' ;;
+		node) choices='create list show delete attach detach save resize' ;;
 		device) choices='list show stats set' ;;
 		'target remove')
 			[[ ${#words[@]} -gt 2 ]] || choices=$(_disaggctl_names \
 				"${DISAGG_CONFDIR:-/etc/disagg}/targets.d" .yaml)
 			;;
-		'node show' | 'node delete')
+		'node show' | 'node delete' | 'node detach' | 'node save')
 			[[ ${#words[@]} -gt 2 ]] || choices=$(_disaggctl_nodes)
+			;;
+		'node attach')
+			[[ ${#words[@]} -gt 2 ]] || choices=$(
+				_disaggctl_nodes
+				_disaggctl_names "${DISAGG_CONFDIR:-/etc/disagg}/nodes.d" .yaml
+			)
 			;;
 		'node resize')
 			case ${#words[@]} in
@@ -94,9 +101,11 @@ _disaggctl()
 			'node create')
 				choices+=' --memory --storage --target --lanes --depth --block-size'
 				choices+=' --io-timeout --fail-fast --dead-after --lease --read-only'
-				choices+=' --crc --dry-run'
+				choices+=' --crc --dry-run --persist'
 				;;
-			'node delete') choices+=' --force --all' ;;
+			'node delete') choices+=' --force --all --boot' ;;
+			'node attach') choices+=' --wait --boot' ;;
+			'node detach') choices+=' --force' ;;
 			'device stats') choices+=' --watch' ;;
 			'device set') choices+=' --io-timeout --fail-fast --dead-after' ;;
 			esac

@@ -103,11 +103,13 @@ typedef int command_fn(struct cli *cli, int argc, char **argv, struct dsg_fault 
 command_fn target_add, target_list, target_remove;
 command_fn resource_list, lease_list;
 command_fn node_create, node_list, node_show, node_delete, node_resize;
+command_fn node_attach, node_detach, node_save;
 command_fn device_list, device_show, device_set, device_stats;
 command_fn monitor_run, doctor_run, version_show;
 extern const struct option target_add_options[], target_list_options[];
 extern const struct option resource_list_options[], lease_list_options[];
 extern const struct option node_create_options[], node_delete_options[];
+extern const struct option node_attach_options[], node_detach_options[];
 extern const struct option device_set_options[], device_stats_options[];
 
 #endif /* DISAGGCTL_CLI_H */

@@ -12,6 +12,7 @@
 
 #include "compose.h"
 #include "file.h"
+#include "registry.h"
 #include "release.h"
 
 #define LANES_DEFAULT_MAX	4
@@ -25,11 +26,13 @@
  * @attached: the module has the node
  * @features: DISAGG_WIRE_F_* that the module can use
  * @disks: kernel names of the devices that are attached
+ * @owner: who attaches, for the registry
  */
 struct composition {
 	struct cli *cli;
 	struct dsg_netlink *nl;
 	struct dsg_record *record;
+	const char *owner;
 	size_t asked;
 	size_t committing;
 	bool attached;
@@ -93,25 +96,24 @@ static int compare_targets(const void *a, const void *b)
 	return order ? order : strcmp(x->name, y->name);
 }
 
-static bool new_target(const struct dsg_record *record, size_t i)
-{
-	return !i || strcmp(record->devices[i].target.name, record->devices[i - 1].target.name);
-}
-
-/* The devices are sorted by target. */
+/* The devices are sorted by target. What has its lease already is left as it is. */
 static int reserve_all(struct composition *c, struct dsg_fault *fault)
 {
 	struct dsg_record *record = c->record;
 	struct dsg_session session = { .fd = -1 };
+	const char *asked = NULL;
 	int err = 0;
 
 	for (size_t i = 0; i < record->count && !err; i++) {
 		struct dsg_record_device *dev = &record->devices[i];
 		const struct dsg_target *target = &dev->target;
 
+		if (dev->step == DSG_LEASE_COMMITTED)
+			continue;
 		progress(c->cli, "waiting for target %s", target->name);
-		if (new_target(record, i)) {
+		if (!asked || strcmp(asked, target->name)) {
 			dsg_session_close(&session);
+			asked = target->name;
 			err = dsg_target_open(target, dsg_deadline(STEP_NS), &session, fault);
 		}
 		if (!err)
@@ -161,6 +163,8 @@ static int commit_all(struct composition *c, struct dsg_fault *fault)
 	for (size_t i = 0; i < record->count; i++)
 		commits[i].session.fd = -1;
 	for (size_t i = 0; i < record->count && !err; i++) {
+		if (record->devices[i].step == DSG_LEASE_COMMITTED)
+			continue;
 		progress(c->cli, "waiting for target %s", record->devices[i].target.name);
 		bytes += record->devices[i].size;
 		err = start_commit(c, i, &commits[i], fault);
@@ -169,6 +173,8 @@ static int commit_all(struct composition *c, struct dsg_fault *fault)
 	}
 	deadline = dsg_deadline(STEP_NS + dsg_zeroing_ns(bytes));
 	for (size_t i = 0; i < record->count && !err; i++) {
+		if (commits[i].session.fd < 0)
+			continue;
 		progress(c->cli, "target %s prepares %s", record->devices[i].target.name,
 			 record->devices[i].name);
 		err = dsg_lease_committed(&commits[i].session, &record->devices[i],
@@ -213,6 +219,11 @@ static int attach_device(struct composition *c, size_t i, struct dsg_fault *faul
 	if (err)
 		return err;
 	err = interrupt_check(fault);
+	/* The agent, which reads the record, compares what comes with these lanes. */
+	if (!err && dev->epoch != lanes.epoch) {
+		dev->epoch = lanes.epoch;
+		err = dsg_record_save(c->record, fault);
+	}
 	if (!err) {
 		progress(c->cli, "attaching %s", dev->name);
 		err = dsg_netlink_device_new(c->nl, c->record->name, dev, &lanes, c->disks[i],
@@ -221,6 +232,8 @@ static int attach_device(struct composition *c, size_t i, struct dsg_fault *faul
 			dsg_fault_prefix(fault, "attaching %s: ", dev->name);
 	}
 	dsg_lanes_close(&lanes);
+	if (!err)
+		err = dsg_registry_note(c->disks[i], c->record->name, c->owner, fault);
 	return err;
 }
 
@@ -353,9 +366,9 @@ static int roll_back(struct composition *c, struct dsg_fault *fault)
 }
 
 int compose(struct cli *cli, struct dsg_netlink *nl, struct dsg_record *record,
-	    struct dsg_fault *fault)
+	    const char *owner, struct dsg_fault *fault)
 {
-	struct composition c = { .cli = cli, .nl = nl, .record = record };
+	struct composition c = { .cli = cli, .nl = nl, .record = record, .owner = owner };
 	int err;
 
 	qsort(record->devices, record->count, sizeof(*record->devices), compare_targets);
@@ -372,5 +385,65 @@ int compose(struct cli *cli, struct dsg_netlink *nl, struct dsg_record *record,
 		}
 	}
 	free(c.disks);
+	return err;
+}
+
+/*
+ * Undo what was done to attach again: the leases that were there stay. Those that
+ * were taken are given back, or end by themselves when the target forgets them.
+ */
+static int put_back(struct composition *c, const bool *kept, struct dsg_fault *fault)
+{
+	struct dsg_record taken = *c->record;
+	struct dsg_fault undo = { .code = DSG_OK };
+	int err = 0;
+
+	progress(c->cli, "undoing what was done for node %s", c->record->name);
+	if (c->attached)
+		err = dsg_netlink_node_del(c->nl, c->record->name, true, &undo);
+	if (err && err != DSG_NOT_FOUND)
+		cli_warn(c->cli, "%s", undo.reason);
+	taken.devices = calloc(taken.count + 1, sizeof(*taken.devices));
+	if (!taken.devices)
+		return dsg_fault_memory(fault);
+	memcpy(taken.devices, c->record->devices, taken.count * sizeof(*taken.devices));
+	for (size_t i = 0; i < taken.count; i++)
+		if (kept[i] || i >= c->asked)
+			taken.devices[i].step = DSG_LEASE_RELEASED;
+	if (dsg_release_leases(&taken, UNDO_NS, &undo))
+		cli_warn(c->cli, "%s", undo.reason);
+	for (size_t i = 0; i < taken.count; i++)
+		if (!kept[i])
+			c->record->devices[i].step = taken.devices[i].step;
+	dsg_record_free(&taken);
+	c->record->pid = 0;
+	if (dsg_record_save(c->record, &undo))
+		cli_warn(c->cli, "%s", undo.reason);
+	return fault->code;
+}
+
+int compose_again(struct cli *cli, struct dsg_netlink *nl, struct dsg_record *record,
+		  const char *owner, struct dsg_fault *fault)
+{
+	struct composition c = { .cli = cli, .nl = nl, .record = record, .owner = owner };
+	bool *kept;
+	int err;
+
+	qsort(record->devices, record->count, sizeof(*record->devices), compare_targets);
+	c.disks = calloc(record->count + 1, sizeof(*c.disks));
+	kept = calloc(record->count + 1, sizeof(*kept));
+	err = c.disks && kept ? check_module(&c, fault) : dsg_fault_memory(fault);
+	for (size_t i = 0; i < record->count && !err; i++)
+		kept[i] = record->devices[i].step == DSG_LEASE_COMMITTED;
+	if (!err) {
+		err = build(&c, fault);
+		if (err) {
+			interrupt_hold();
+			interrupt_check(fault);
+			err = put_back(&c, kept, fault);
+		}
+	}
+	free(c.disks);
+	free(kept);
 	return err;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* disaggctl node create: what is wanted, and where it comes from. */
 #include <endian.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysinfo.h>
@@ -15,9 +16,6 @@
 #include "size.h"
 #include "timers.h"
 
-#define BLOCK_DEFAULT		4096
-#define DEPTH_DEFAULT		128
-#define TIMEOUT_DEFAULT_MS	30000
 #define RACES_MAX		4	/* lost to other creates, before giving up */
 
 static struct {
@@ -34,6 +32,7 @@ static struct {
 	bool read_only;
 	bool crc;
 	bool dry_run;
+	bool persist;
 } opt;
 
 const struct option node_create_options[] = {
@@ -59,20 +58,11 @@ const struct option node_create_options[] = {
 	  .help = "for how long (default: until the node is deleted)" },
 	{ .name = "read-only", .flag = &opt.read_only, .help = "devices that cannot be written" },
 	{ .name = "crc", .flag = &opt.crc, .help = "checksums over all that travels" },
+	{ .name = "persist", .flag = &opt.persist,
+	  .help = "attach it again whenever this host boots" },
 	{ .name = "dry-run", .flag = &opt.dry_run,
 	  .help = "show what would be done, and do nothing" },
 	{ .name = NULL },
-};
-
-/* What the options say about every device. */
-struct common {
-	uint32_t lanes;
-	uint32_t depth;
-	uint32_t block_size;
-	uint32_t io_timeout_ms;
-	uint32_t fail_fast_ms;
-	uint32_t dead_after_ms;
-	uint64_t lease_ns;
 };
 
 static int parse_number(const char *option, const char *text, uint32_t min, uint32_t max,
@@ -91,12 +81,10 @@ static int parse_number(const char *option, const char *text, uint32_t min, uint
 	return 0;
 }
 
-static int parse_common(struct common *common, struct dsg_fault *fault)
+static int parse_common(struct dsg_spec *common, struct dsg_fault *fault)
 {
 	const char *bad;
 
-	common->block_size = BLOCK_DEFAULT;
-	common->depth = DEPTH_DEFAULT;
 	if (parse_number("lanes", opt.lanes, 1, DISAGG_WIRE_MAX_LANES, &common->lanes, fault) ||
 	    parse_number("depth", opt.depth, 1, DISAGG_WIRE_MAX_DEPTH, &common->depth, fault) ||
 	    parse_number("block-size", opt.block_size, 512, 4096, &common->block_size, fault))
@@ -105,12 +93,7 @@ static int parse_common(struct common *common, struct dsg_fault *fault)
 		return dsg_fault_set(fault, DSG_USAGE,
 				     "--block-size %s: expected 512, 1024, 2048 or 4096",
 				     opt.block_size);
-	common->io_timeout_ms = TIMEOUT_DEFAULT_MS;
-	common->fail_fast_ms = DISAGG_NEVER;
-	common->dead_after_ms = DISAGG_NEVER;
-	/* Who would restore a link? I/O that waits for nobody is worse than I/O that fails. */
-	if (!opt.dead_after && !dsg_lock_held(DSG_AGENT_LOCK))
-		common->dead_after_ms = 0;
+	common->dead_after_set = opt.dead_after;
 	if (parse_timer("io-timeout", opt.io_timeout, &common->io_timeout_ms, fault) ||
 	    parse_timer("fail-fast", opt.fail_fast, &common->fail_fast_ms, fault) ||
 	    parse_timer("dead-after", opt.dead_after, &common->dead_after_ms, fault))
@@ -123,46 +106,34 @@ static int parse_common(struct common *common, struct dsg_fault *fault)
 	return 0;
 }
 
-static int add_device(struct dsg_record *record, const struct common *common, uint32_t class,
-		      unsigned int number, const char *text, struct dsg_fault *fault)
+static int add_device(struct dsg_spec *spec, uint32_t class, unsigned int number,
+		      const char *text, struct dsg_fault *fault)
 {
 	const char *option = class == DISAGG_WIRE_CLASS_MEMORY ? "memory" : "storage";
 	const char *prefix = class == DISAGG_WIRE_CLASS_MEMORY ? "mem" : "disk";
-	struct dsg_record_device *dev = &record->devices[record->count];
+	struct dsg_spec_device *dev = &spec->devices[spec->count];
 	const char *bad;
 
-	if (record->count == DSG_PLAN_WANTS_MAX)
+	if (spec->count == DSG_PLAN_WANTS_MAX)
 		return dsg_fault_set(fault, DSG_USAGE, "a node has at most %d devices",
 				     DSG_PLAN_WANTS_MAX);
 	bad = dsg_size_parse(text, &dev->size);
 	if (bad)
 		return dsg_fault_set(fault, DSG_USAGE, "--%s %s: %s", option, text, bad);
-	if (dev->size % common->block_size) {
+	if (dev->size % spec->block_size) {
 		dsg_fault_set(fault, DSG_USAGE,
 			      "--%s %s: not a multiple of the block size, %u bytes", option, text,
-			      common->block_size);
+			      spec->block_size);
 		return dsg_fault_hint(fault, "another size, or --block-size 512");
 	}
-	if (dsg_uuid_random(dev->txid))
-		return dsg_fault_set(fault, DSG_FAILED, "the kernel gives no random numbers");
 	snprintf(dev->name, sizeof(dev->name), "%s%u", prefix, number);
 	dev->class = class;
-	dev->lanes = common->lanes;
-	dev->depth = common->depth;
-	dev->block_size = common->block_size;
-	dev->io_timeout_ms = common->io_timeout_ms;
-	dev->fail_fast_ms = common->fail_fast_ms;
-	dev->dead_after_ms = common->dead_after_ms;
-	dev->lease_ns = common->lease_ns;
-	dev->read_only = opt.read_only;
-	dev->crc = opt.crc;
-	dev->step = DSG_LEASE_ASKED;
-	record->count++;
+	spec->count++;
 	return 0;
 }
 
-static int add_devices(struct dsg_record *record, const struct common *common, uint32_t class,
-		       const struct text_list *list, struct dsg_fault *fault)
+static int add_devices(struct dsg_spec *spec, uint32_t class, const struct text_list *list,
+		       struct dsg_fault *fault)
 {
 	unsigned int number = 0;
 	int err = 0;
@@ -173,16 +144,14 @@ static int add_devices(struct dsg_record *record, const struct common *common, u
 		if (!copy)
 			return dsg_fault_memory(fault);
 		while (!err && (item = strsep(&rest, ",")))
-			err = add_device(record, common, class, number++, item, fault);
+			err = add_device(spec, class, number++, item, fault);
 		free(copy);
 	}
 	return err;
 }
 
-static int parse_request(const char *name, struct dsg_record *record, struct dsg_fault *fault)
+static int parse_request(const char *name, struct dsg_spec *spec, struct dsg_fault *fault)
 {
-	struct common common = { .lanes = 0 };
-	struct timespec ts;
 	int err;
 
 	if (!dsg_name_ok(name)) {
@@ -190,22 +159,53 @@ static int parse_request(const char *name, struct dsg_record *record, struct dsg
 		return dsg_fault_hint(fault,
 				      "1 to 31 letters, digits, '.', '_' or '-'; first a letter or digit");
 	}
-	err = parse_common(&common, fault);
-	if (err)
-		return err;
-	record->devices = calloc(DSG_PLAN_WANTS_MAX + 1, sizeof(*record->devices));
-	if (!record->devices)
-		return dsg_fault_memory(fault);
-	err = add_devices(record, &common, DISAGG_WIRE_CLASS_MEMORY, &opt.memory, fault);
+	dsg_spec_init(spec, name);
+	err = parse_common(spec, fault);
 	if (!err)
-		err = add_devices(record, &common, DISAGG_WIRE_CLASS_STORAGE, &opt.storage, fault);
-	if (!err && !record->count) {
+		err = add_devices(spec, DISAGG_WIRE_CLASS_MEMORY, &opt.memory, fault);
+	if (!err)
+		err = add_devices(spec, DISAGG_WIRE_CLASS_STORAGE, &opt.storage, fault);
+	if (!err && !spec->count) {
 		err = dsg_fault_set(fault, DSG_USAGE, "node %s: no devices", name);
 		dsg_fault_hint(fault, "disaggctl node create %s --memory 1GiB, for example", name);
 	}
-	if (err)
-		return err;
-	snprintf(record->name, sizeof(record->name), "%s", name);
+	return err;
+}
+
+int record_of_spec(const struct dsg_spec *spec, struct dsg_record *record,
+		   struct dsg_fault *fault)
+{
+	uint32_t dead_after_ms = spec->dead_after_ms;
+	struct timespec ts;
+
+	/* Who would restore a link? I/O that waits for nobody is worse than I/O that fails. */
+	if (!spec->dead_after_set && !dsg_lock_held(DSG_AGENT_LOCK))
+		dead_after_ms = 0;
+	record->devices = calloc(spec->count + 1, sizeof(*record->devices));
+	if (!record->devices)
+		return dsg_fault_memory(fault);
+	for (size_t i = 0; i < spec->count; i++) {
+		struct dsg_record_device *dev = &record->devices[i];
+
+		if (dsg_uuid_random(dev->txid))
+			return dsg_fault_set(fault, DSG_FAILED,
+					     "the kernel gives no random numbers");
+		memcpy(dev->name, spec->devices[i].name, sizeof(dev->name));
+		dev->class = spec->devices[i].class;
+		dev->size = spec->devices[i].size;
+		dev->lanes = spec->lanes;
+		dev->depth = spec->depth;
+		dev->block_size = spec->block_size;
+		dev->io_timeout_ms = spec->io_timeout_ms;
+		dev->fail_fast_ms = spec->fail_fast_ms;
+		dev->dead_after_ms = dead_after_ms;
+		dev->lease_ns = spec->lease_ns;
+		dev->read_only = spec->read_only;
+		dev->crc = spec->crc;
+		dev->step = DSG_LEASE_ASKED;
+	}
+	record->count = spec->count;
+	snprintf(record->name, sizeof(record->name), "%s", spec->name);
 	record->state = DSG_RECORD_CREATING;
 	record->pid = getpid();
 	clock_gettime(CLOCK_REALTIME, &ts);
@@ -213,14 +213,14 @@ static int parse_request(const char *name, struct dsg_record *record, struct dsg
 	return 0;
 }
 
-/* Fill in target and resource of every device. */
+/* Fill in target and resource of every device that has none. */
 static int plan_devices(struct dsg_record *record, const struct dsg_probe *probes, size_t count,
 			struct dsg_fault *fault)
 {
 	struct dsg_plan_want wants[DSG_PLAN_WANTS_MAX];
 	struct dsg_plan_resource *resources;
 	const struct dsg_probe **owners;
-	size_t total = 0, n = 0;
+	size_t devices[DSG_PLAN_WANTS_MAX], wanted = 0, total = 0, n = 0;
 	int err;
 
 	for (size_t t = 0; t < count; t++)
@@ -248,17 +248,20 @@ static int plan_devices(struct dsg_record *record, const struct dsg_probe *probe
 			};
 		}
 	}
-	for (size_t i = 0; i < record->count; i++) {
-		wants[i] = (struct dsg_plan_want) {
+	for (size_t i = 0; i < record->count && wanted < DSG_PLAN_WANTS_MAX; i++) {
+		if (record->devices[i].resource[0])
+			continue;
+		devices[wanted] = i;
+		wants[wanted++] = (struct dsg_plan_want) {
 			.name = record->devices[i].name,
 			.class = record->devices[i].class,
 			.read_only = record->devices[i].read_only,
 			.size = record->devices[i].size,
 		};
 	}
-	err = dsg_plan(wants, record->count, resources, n, fault);
-	for (size_t i = 0; i < record->count && !err; i++) {
-		struct dsg_record_device *dev = &record->devices[i];
+	err = wanted ? dsg_plan(wants, wanted, resources, n, fault) : 0;
+	for (size_t i = 0; i < wanted && !err; i++) {
+		struct dsg_record_device *dev = &record->devices[devices[i]];
 
 		dev->target = owners[wants[i].resource]->target;
 		snprintf(dev->resource, sizeof(dev->resource), "%s",
@@ -269,14 +272,16 @@ static int plan_devices(struct dsg_record *record, const struct dsg_probe *probe
 	return err;
 }
 
-static int place(struct cli *cli, struct dsg_record *record, struct dsg_fault *fault)
+int place(struct cli *cli, struct dsg_record *record, const char *target,
+	  struct dsg_fault *fault)
 {
 	struct dsg_fault missing = { .code = DSG_OK };
 	struct dsg_probe *probes;
 	size_t count, answered = 0;
 	int err;
 
-	err = inventory_ask(cli, opt.target, DSG_PROBE_INVENTORY, &probes, &count, fault);
+	err = inventory_ask(cli, *target ? target : NULL, DSG_PROBE_INVENTORY, &probes, &count,
+			    fault);
 	if (err)
 		return err;
 	for (size_t i = 0; i < count; i++)
@@ -382,8 +387,8 @@ static int check_name(struct cli *cli, const char *name, struct dsg_fault *fault
 	return err;
 }
 
-static int print_node(struct cli *cli, struct dsg_netlink *nl, const char *name,
-		      struct dsg_fault *fault)
+int print_node(struct cli *cli, struct dsg_netlink *nl, const char *name,
+	       struct dsg_fault *fault)
 {
 	const struct node_view *node;
 	struct host_view view;
@@ -426,8 +431,8 @@ static int start_over(struct dsg_record *record, const struct dsg_record_device 
  * Place and compose. What was free when the targets were asked may be gone when it
  * is reserved, because somebody else was faster: then look again.
  */
-static int place_and_compose(struct cli *cli, struct dsg_netlink *nl, struct dsg_record *record,
-			     struct dsg_fault *fault)
+int place_and_compose(struct cli *cli, struct dsg_netlink *nl, struct dsg_record *record,
+		      const char *target, const char *owner, struct dsg_fault *fault)
 {
 	struct dsg_record_device *asked = calloc(record->count, sizeof(*asked));
 	int err = 0;
@@ -439,12 +444,12 @@ static int place_and_compose(struct cli *cli, struct dsg_netlink *nl, struct dsg
 		interrupt_catch();
 		err = interrupt_check(fault);
 		if (!err)
-			err = place(cli, record, fault);
+			err = place(cli, record, target, fault);
 		if (interrupt_check(fault))
 			err = fault->code;
 		if (err)
 			break;
-		err = compose(cli, nl, record, fault);
+		err = compose(cli, nl, record, owner, fault);
 		if (err != DSG_NO_SPACE || start_over(record, asked, fault))
 			break;
 	}
@@ -452,9 +457,47 @@ static int place_and_compose(struct cli *cli, struct dsg_netlink *nl, struct dsg
 	return err;
 }
 
-static int create(struct cli *cli, struct dsg_record *record, struct dsg_fault *fault)
+/* The file comes first, so that udev finds it when the disks come. */
+static int persist(const struct dsg_spec *spec, struct dsg_fault *fault)
+{
+	char path[PATH_MAX];
+
+	if (!opt.persist)
+		return 0;
+	if (!dsg_spec_exists(spec->name))
+		return dsg_spec_save(spec, fault);
+	dsg_fault_set(fault, DSG_CONFLICT, "there is a file %s already",
+		      dsg_spec_path(spec->name, path));
+	return dsg_fault_hint(fault, "what it describes: disaggctl node attach %s", spec->name);
+}
+
+static int create_locked(struct cli *cli, const struct dsg_spec *spec,
+			 struct dsg_record *record, struct dsg_fault *fault)
 {
 	struct dsg_netlink *nl = NULL;
+	struct dsg_fault ignored;
+	int err;
+
+	interrupt_catch();
+	err = check_name(cli, record->name, fault);
+	if (!err)
+		err = module_open(&nl, fault);
+	if (!err)
+		err = persist(spec, fault);
+	if (!err) {
+		err = place_and_compose(cli, nl, record, spec->target, OWNER_OPERATOR, fault);
+		if (err && opt.persist)
+			dsg_spec_remove(spec->name, &ignored);
+	}
+	if (!err)
+		err = print_node(cli, nl, record->name, fault);
+	dsg_netlink_close(nl);
+	return err;
+}
+
+static int create(struct cli *cli, const struct dsg_spec *spec, struct dsg_record *record,
+		  struct dsg_fault *fault)
+{
 	int targets_lock, node_lock, err;
 
 	/* Targets that are in use now must not be removed meanwhile. */
@@ -462,37 +505,42 @@ static int create(struct cli *cli, struct dsg_record *record, struct dsg_fault *
 	if (targets_lock < 0)
 		return fault->code;
 	node_lock = lock_node(record->name, LOCK_WAIT_NS, fault);
-	if (node_lock < 0) {
-		dsg_unlock(targets_lock);
-		return fault->code;
-	}
-	interrupt_catch();
-	err = check_name(cli, record->name, fault);
-	if (!err)
-		err = module_open(&nl, fault);
-	if (!err)
-		err = place_and_compose(cli, nl, record, fault);
-	if (!err)
-		err = print_node(cli, nl, record->name, fault);
+	err = node_lock < 0 ? (int)fault->code : create_locked(cli, spec, record, fault);
 	dsg_unlock(node_lock);
 	dsg_unlock(targets_lock);
-	dsg_netlink_close(nl);
 	return err;
+}
+
+static int take_target(struct dsg_spec *spec, struct dsg_fault *fault)
+{
+	if (!opt.target)
+		return 0;
+	if (dsg_name_ok(opt.target)) {
+		snprintf(spec->target, sizeof(spec->target), "%s", opt.target);
+		return 0;
+	}
+	dsg_fault_set(fault, DSG_NOT_FOUND, "there is no target %s", opt.target);
+	return dsg_fault_hint(fault, "known targets: disaggctl target list");
 }
 
 int node_create(struct cli *cli, int argc, char **argv, struct dsg_fault *fault)
 {
 	struct dsg_record record = { .count = 0 };
+	struct dsg_spec spec;
 	int err;
 
 	(void)argc;
-	err = parse_request(argv[0], &record, fault);
+	err = parse_request(argv[0], &spec, fault);
+	if (!err)
+		err = take_target(&spec, fault);
+	if (!err)
+		err = record_of_spec(&spec, &record, fault);
 	if (!err && opt.dry_run) {
-		err = place(cli, &record, fault);
+		err = place(cli, &record, spec.target, fault);
 		if (!err)
 			print_plan(cli, &record);
 	} else if (!err) {
-		err = create(cli, &record, fault);
+		err = create(cli, &spec, &record, fault);
 	}
 	dsg_record_free(&record);
 	return err;

@@ -8,19 +8,22 @@
 #include "describe.h"
 #include "file.h"
 #include "holders.h"
+#include "registry.h"
 
 #define FORCE_LOCK_NS	(DSG_NSEC_PER_SEC / 2)
 #define FORCE_RELEASE_NS (DSG_NSEC_PER_SEC / 2)
 #define SETTLE_NS	(2 * DSG_NSEC_PER_SEC)	/* for udev to look at a disk */
 #define SETTLE_POLL_NS	50000000
 
-static bool force, all;
+static bool force, all, boot;
 
 const struct option node_delete_options[] = {
 	{ .name = "force", .flag = &force,
 	  .help = "at once: although in use, and without waiting for targets" },
 	{ .name = "all", .flag = &all,
 	  .help = "all nodes that disaggctl made; with --force, all nodes" },
+	{ .name = "boot", .flag = &boot,
+	  .help = "with --all: also those that were attached at boot" },
 	{ .name = NULL },
 };
 
@@ -108,9 +111,8 @@ static int explain_busy(struct cli *cli, const char *node, const struct holder *
 			      node);
 }
 
-/* Remove the node from the module. Not there: nothing to do. */
-static int detach(struct cli *cli, struct dsg_netlink *nl, const char *node,
-		  struct dsg_fault *fault)
+int detach_node(struct cli *cli, struct dsg_netlink *nl, const char *node, bool by_force,
+		struct dsg_fault *fault)
 {
 	static const struct timespec pause = { .tv_nsec = SETTLE_POLL_NS };
 	uint64_t deadline = dsg_deadline(SETTLE_NS);
@@ -121,8 +123,8 @@ static int detach(struct cli *cli, struct dsg_netlink *nl, const char *node,
 		size_t count;
 		bool retry;
 
-		err = dsg_netlink_node_del(nl, node, force, fault);
-		if (err != DSG_CONFLICT || force)
+		err = dsg_netlink_node_del(nl, node, by_force, fault);
+		if (err != DSG_CONFLICT || by_force)
 			break;
 		find_holders(nl, node, &list, &count);
 		retry = only_udev(list, &count) && dsg_now_ns() < deadline;
@@ -133,6 +135,7 @@ static int detach(struct cli *cli, struct dsg_netlink *nl, const char *node,
 			break;
 		nanosleep(&pause, NULL);
 	}
+	dsg_registry_clean();
 	return err == DSG_NOT_FOUND ? 0 : err;
 }
 
@@ -158,9 +161,9 @@ static int release(struct cli *cli, struct dsg_record *record, bool *released,
 			      record->name);
 }
 
-/* @released: whether no lease is left. */
+/* @released: whether no lease is left; @forgotten: it had a file, which is gone. */
 static int delete_node(struct cli *cli, struct dsg_netlink *nl, const char *name,
-		       bool *released, struct dsg_fault *fault)
+		       bool *released, bool *forgotten, struct dsg_fault *fault)
 {
 	struct dsg_kernel_node in_kernel;
 	struct dsg_record record = { .count = 0 };
@@ -168,6 +171,7 @@ static int delete_node(struct cli *cli, struct dsg_netlink *nl, const char *name
 	int lock, err;
 
 	*released = true;
+	*forgotten = false;
 	lock = lock_node(name, force ? FORCE_LOCK_NS : LOCK_WAIT_NS, fault);
 	if (lock < 0)
 		return fault->code;
@@ -175,14 +179,21 @@ static int delete_node(struct cli *cli, struct dsg_netlink *nl, const char *name
 	if (err == DSG_NOT_FOUND) {
 		recorded = false;
 		err = nl ? dsg_netlink_node(nl, name, &in_kernel, fault) : DSG_NOT_FOUND;
-		if (err == DSG_NOT_FOUND) {
+		if (err == DSG_NOT_FOUND && dsg_spec_exists(name)) {
+			err = 0;
+		} else if (err == DSG_NOT_FOUND) {
 			dsg_fault_set(fault, DSG_NOT_FOUND, "there is no node %s", name);
 			dsg_fault_hint(fault, "nodes of this host: disaggctl node list");
 		}
 	}
 	progress(cli, "taking node %s apart", name);
 	if (!err && nl)
-		err = detach(cli, nl, name, fault);
+		err = detach_node(cli, nl, name, force, fault);
+	/* First of all it must not come back at the next boot. */
+	if (!err && dsg_spec_exists(name)) {
+		err = dsg_spec_remove(name, fault);
+		*forgotten = !err;
+	}
 	progress(cli, "giving back the leases of node %s", name);
 	if (!err && recorded)
 		err = release(cli, &record, released, fault);
@@ -203,20 +214,37 @@ static void print_deleted(struct cli *cli, struct json_object *list)
 		return;
 	}
 	for (size_t i = 0; i < count; i++) {
-		struct json_object *name;
+		struct json_object *name, *forgotten;
 
 		json_object_object_get_ex(json_object_array_get_idx(list, i), "node", &name);
-		printf("node %s deleted\n", json_object_get_string(name));
+		json_object_object_get_ex(json_object_array_get_idx(list, i), "forgotten",
+					  &forgotten);
+		printf("node %s deleted%s\n", json_object_get_string(name),
+		       json_object_get_boolean(forgotten) ?
+		       ", and its file: it will not be attached at boot" : "");
 	}
 }
 
-static void note_deleted(struct json_object *list, const char *name, bool released)
+static void note_deleted(struct json_object *list, const char *name, bool released,
+			 bool forgotten)
 {
 	struct json_object *o = json_object_new_object();
 
 	put_string(o, "node", name);
 	put_bool(o, "leases_released", released);
+	put_bool(o, "forgotten", forgotten);
 	json_object_array_add(list, o);
+}
+
+static bool is_boot_node(const struct host_view *view, const char *name)
+{
+	if (dsg_spec_exists(name))
+		return true;
+	for (size_t i = 0; i < view->device_count; i++)
+		if (!strcmp(view->devices[i].node, name) &&
+		    dsg_registry_is(view->devices[i].disk, OWNER_BOOT))
+			return true;
+	return false;
 }
 
 static int delete_all(struct cli *cli, struct dsg_netlink *nl, struct json_object *list,
@@ -231,16 +259,20 @@ static int delete_all(struct cli *cli, struct dsg_netlink *nl, struct json_objec
 	for (size_t i = 0; i < view.node_count; i++) {
 		const char *name = view.nodes[i].name;
 		struct dsg_fault one = { .code = DSG_OK };
-		bool released;
+		bool released, forgotten;
 		int err;
 
+		if (!boot && is_boot_node(&view, name)) {
+			cli_warn(cli, "node %s is attached at boot, and stays (--boot)", name);
+			continue;
+		}
 		if (!view.nodes[i].managed && !force) {
 			cli_warn(cli, "node %s was not made by disaggctl, and stays", name);
 			continue;
 		}
-		err = delete_node(cli, nl, name, &released, &one);
+		err = delete_node(cli, nl, name, &released, &forgotten, &one);
 		if (!err) {
-			note_deleted(list, name, released);
+			note_deleted(list, name, released, forgotten);
 		} else if (err != DSG_NOT_FOUND) {	/* somebody else was faster */
 			if (first)
 				cli_warn(cli, "%s", fault->reason);
@@ -256,9 +288,13 @@ int node_delete(struct cli *cli, int argc, char **argv, struct dsg_fault *fault)
 {
 	struct json_object *list;
 	struct dsg_netlink *nl;
-	bool released;
+	bool released, forgotten;
 	int err;
 
+	if (boot && !all) {
+		dsg_fault_set(fault, DSG_USAGE, "--boot goes with --all");
+		return dsg_fault_hint(fault, "a NAME is deleted whoever attached it");
+	}
 	if ((argc == 1) == all) {
 		dsg_fault_set(fault, DSG_USAGE, argc ? "--all and a NAME exclude each other" :
 						       "which node?");
@@ -273,9 +309,9 @@ int node_delete(struct cli *cli, int argc, char **argv, struct dsg_fault *fault)
 	if (all) {
 		err = delete_all(cli, nl, list, fault);
 	} else {
-		err = delete_node(cli, nl, argv[0], &released, fault);
+		err = delete_node(cli, nl, argv[0], &released, &forgotten, fault);
 		if (!err)
-			note_deleted(list, argv[0], released);
+			note_deleted(list, argv[0], released, forgotten);
 	}
 	dsg_netlink_close(nl);
 	if (!err || json_object_array_length(list))

@@ -48,6 +48,7 @@ static bool same_terms(struct dsg_lanes *lanes, const struct dsg_session *sessio
 		lanes->max_discard = le32toh(w->max_discard);
 		lanes->depth = le32toh(w->depth);
 		lanes->block_size = le32toh(w->block_size);
+		lanes->epoch = session->epoch;
 		return true;
 	}
 	return lanes->capacity == le64toh(w->capacity) &&

@@ -49,6 +49,7 @@ int dsg_lease_release(struct dsg_session *session, const char *node,
  * @max_discard: longest DISCARD or WRITE_ZEROES, bytes
  * @depth: requests in flight per lane
  * @block_size: smallest unit of offset and length, bytes
+ * @epoch: the target's
  */
 struct dsg_lanes {
 	int fds[DISAGG_WIRE_MAX_LANES];
@@ -60,6 +61,7 @@ struct dsg_lanes {
 	uint32_t max_discard;
 	uint32_t depth;
 	uint32_t block_size;
+	uint64_t epoch;
 };
 
 /*
