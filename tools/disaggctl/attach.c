@@ -62,7 +62,7 @@ static int is_whole(struct dsg_netlink *nl, const struct dsg_record *record, boo
 	return err == DSG_NOT_FOUND ? 0 : err;
 }
 
-/* Where the node's targets are now, each once. */
+/* Where the node's targets are now, each once; whether with TLS the record says. */
 static size_t find_targets(struct dsg_record *record, struct dsg_target *targets)
 {
 	struct dsg_fault ignored;
@@ -73,8 +73,10 @@ static size_t find_targets(struct dsg_record *record, struct dsg_target *targets
 		struct dsg_target *target = &record->devices[i].target;
 		size_t j = 0;
 
-		if (!dsg_target_load(target->name, &now, &ignored))
-			*target = now;
+		if (!dsg_target_load(target->name, &now, &ignored)) {
+			memcpy(target->host, now.host, sizeof(target->host));
+			target->port = now.port;
+		}
 		while (j < count && strcmp(targets[j].name, target->name))
 			j++;
 		if (j == count)
