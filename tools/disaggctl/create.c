@@ -94,6 +94,8 @@ static int parse_common(struct dsg_spec *common, struct dsg_fault *fault)
 				     "--block-size %s: expected 512, 1024, 2048 or 4096",
 				     opt.block_size);
 	common->dead_after_set = opt.dead_after;
+	common->read_only = opt.read_only;
+	common->crc = opt.crc;
 	if (parse_timer("io-timeout", opt.io_timeout, &common->io_timeout_ms, fault) ||
 	    parse_timer("fail-fast", opt.fail_fast, &common->fail_fast_ms, fault) ||
 	    parse_timer("dead-after", opt.dead_after, &common->dead_after_ms, fault))
