@@ -54,6 +54,7 @@ start_pool()
 	mkdir -p "$dir"
 	cat >"$dir/disaggd.yaml" <<-END
 		listen: ["$POOL:7420"]
+		plaintext: [10.99.0.1]
 		state-dir: $dir/state
 		restart-grace: 0s
 		resources:

@@ -66,7 +66,8 @@ static void data(const struct cipher *c, bool crc, uint32_t block_size)
 	       "%s, blocks of %u%s: the lane has TLS, and had no other socket", c->name,
 	       block_size, crc ? ", CRC" : "");
 	close(fd);
-	if (device_del(&nl, "n", "d", false))
+	/* udev may have it open for a moment, since it was open for writing. */
+	if (device_del(&nl, "n", "d", true))
 		note("it is not deleted");
 	serve_end(&s);
 	free(buf);
@@ -144,7 +145,8 @@ static void on_the_wire(const struct cipher *c)
 	else
 		result(ok && out && in && framed, "%s: the relay sees all", name);
 	close(fd);
-	if (device_del(&nl, "n", "d", false))
+	/* udev may have it open for a moment, since it was open for writing. */
+	if (device_del(&nl, "n", "d", true))
 		note("it is not deleted");
 	serve_end(&s);
 	relay_end(&r);
