@@ -134,7 +134,8 @@ static void renew_next(struct device *dev)
 	while (dev->renew) {
 		struct lane *lane = &dev->lanes[dev->renew - 1];
 
-		if (lane->renewing)
+		/* The one before is still at it. */
+		if (dev->renew < dev->nr_lanes && lane[1].renewing)
 			return;
 		dev->renew--;
 		/* One that is on its way back has the new keys. */
