@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """disaggd's TLS handshake: who is let in, who is not, and what that costs others."""
 import os
+import re
+import select
 import signal
 import socket
 import ssl
@@ -14,8 +16,8 @@ from tlsd import *
 from ktap import main, test
 
 
-def x509(folder, ca):
-    cert, key = ca.issue("target", "ip_address = 127.0.0.1\ndns_name = target.example\n")
+def x509(folder, ca, more=""):
+    cert, key = ca.issue("target", "ip_address = 127.0.0.1\ndns_name = target.example\n" + more)
     return f"{{certificate: {cert}, key: {key}, ca: {ca.cert}}}"
 
 
@@ -116,6 +118,9 @@ def foreign_targets(folder):
     with TlsDaemon(folder, tls=x509(folder, ca)) as d:
         refuses("issuer is unknown|not trusted", pipe, d.tls_port, "x509", *cert, other.cert)
         refuses("does not match", pipe, d.tls_port, "x509", *cert, ca.cert, host="localhost")
+        # One of the same CA and name, but a client's.
+        with TlsDaemon(f"{folder}/other", tls=x509(folder, ca, "tls_www_client\n")) as fake:
+            refuses("purpose|not trusted", pipe, fake.tls_port, "x509", *cert, ca.cert)
         # It has no keys that are shared.
         refuses("TLS", pipe, d.tls_port, "psk", "host1", psk_file(f"{folder}/psk", host1=0x11))
 
@@ -243,6 +248,50 @@ def one_reader(folder):
             assert good.read(0, 65536) == pattern(i, 65536)
         for _ in range(24):
             assert len(stuck.reply()[3]) == MIB
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+        fields = f.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def sleeps(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as f:
+        return re.search(r"^voluntary_ctxt_switches:\s*(\d+)", f.read(), re.M).group(1)
+
+
+@test
+def unread_end(folder):
+    """an end that cannot be told yet, because the client does not read, is waited for."""
+    ca = Authority(folder)
+    cert = ca.issue("host1")
+    with TlsDaemon(folder, tls=x509(folder, ca)[:-1] + ", ktls: no}") as d:
+        c = Control(python_tls(d.tls_port, ca.cert, cert))
+        g = c.lease(32 * MIB)
+        before = set(d.workers())
+        worker, = [p for p in before
+                   if b"--worker" in open(f"/proc/{p}/cmdline", "rb").read()]
+        # With a small window, what the relay could not send stays where it is.
+        a = lane(python_tls(d.tls_port, ca.cert, cert, window=4096), g)
+        relay, = set(d.workers()) - before
+        for _ in range(24):
+            a.sock.sendall(a.frame(READ, offset=0, length=MIB))
+
+        def stuck():
+            before = sleeps(relay), cpu_seconds(relay)
+            time.sleep(0.3)
+            return (select.select([a.sock], [], [], 0)[0] and
+                    (sleeps(relay), cpu_seconds(relay)) == before)
+        eventually(stuck)
+        os.kill(worker, signal.SIGKILL)
+        eventually(lambda: worker not in d.workers())
+        start = cpu_seconds(relay)
+        time.sleep(1)
+        used = cpu_seconds(relay) - start
+        assert used < 0.3, f"the relay used {used} s of a second"
+        a.sock.close()
+        eventually(lambda: relay not in d.workers())
 
 
 @test

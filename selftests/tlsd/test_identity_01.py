@@ -146,7 +146,8 @@ def names(folder):
     server = ca.issue("target", "ip_address = 127.0.0.1\n")
     clients = {"host1": "", "someone": "dns_name = host2\ndns_name = host3\n"}
     certs = {n: ca.issue(n, t) for n, t in clients.items()}
-    odd = [ca.issue("host1+2", ""), ca.issue("plain", 'dns_name = "*.example"\n')]
+    odd = [ca.issue("host1+2", ""), ca.issue("plain", 'dns_name = "*.example"\n'),
+           ca.issue("post", "email = host1\n" * 64)]
     with daemon(folder, tls=f"{{psk-file: {folder}/psk, certificate: {server[0]}, "
                             f"key: {server[1]}, ca: {ca.cert}}}") as d:
         psk_file(f"{folder}/psk", host3__new=0x55, host3=0x33)

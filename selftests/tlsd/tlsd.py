@@ -118,14 +118,19 @@ def pipe(port, *how, host="127.0.0.1"):
     return mine
 
 
-def python_tls(port, ca, cert=None, newest=ssl.TLSVersion.TLSv1_3, host="127.0.0.1"):
+def python_tls(port, ca, cert=None, newest=ssl.TLSVersion.TLSv1_3, host="127.0.0.1",
+               window=None):
     """The same by Python's library, which is OpenSSL: what others implement."""
+    plain = socket.socket()
+    plain.settimeout(10)
+    if window:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+    plain.connect(("127.0.0.1", port))
     context = ssl.create_default_context(cafile=ca)
     context.maximum_version = newest
     if cert:
         context.load_cert_chain(*cert)
-    return context.wrap_socket(socket.create_connection(("127.0.0.1", port), 10),
-                               server_hostname=host)
+    return context.wrap_socket(plain, server_hostname=host)
 
 
 def refuses(why, fn, *args, **fields):

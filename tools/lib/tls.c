@@ -365,7 +365,11 @@ static int set_up_client(struct dsg_tls *tls)
 	if (c->psk_client && gnutls_credentials_set(tls->session, GNUTLS_CRD_PSK,
 						    c->psk_client) < 0)
 		return -1;
-	gnutls_session_set_verify_cert(tls->session, tls->host, 0);
+	tls->expected[0].type = GNUTLS_DT_DNS_HOSTNAME;
+	tls->expected[0].data = (unsigned char *)tls->host;
+	tls->expected[1].type = GNUTLS_DT_KEY_PURPOSE_OID;
+	tls->expected[1].data = (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_SERVER;
+	gnutls_session_set_verify_cert2(tls->session, tls->expected, 2, 0);
 	return 0;
 }
 
@@ -502,6 +506,9 @@ static bool certificate_identity(struct dsg_tls *tls)
 			if (ret == GNUTLS_E_SHORT_MEMORY_BUFFER)
 				break;
 		}
+		/* There are too many to look at: what is in the buffer is an address. */
+		if (ret >= 0 && ret != GNUTLS_SAN_DNSNAME)
+			ret = GNUTLS_E_SHORT_MEMORY_BUFFER;
 		if (ret == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE) {
 			size = sizeof(tls->identity);
 			ret = gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0,
@@ -552,9 +559,10 @@ int dsg_tls_handshake(struct dsg_tls *tls, struct dsg_error *error)
 {
 	int ret;
 
+	/* Warnings, which are not fatal, 1.3 has none of: who sends one could send many. */
 	do {
 		ret = gnutls_handshake(tls->session);
-	} while (ret < 0 && ret != GNUTLS_E_AGAIN && !gnutls_error_is_fatal(ret));
+	} while (ret == GNUTLS_E_INTERRUPTED);
 	if (ret == GNUTLS_E_AGAIN)
 		return -EAGAIN;
 	return ret < 0 ? handshake_failed(tls, ret, error) : check_peer(tls, error);

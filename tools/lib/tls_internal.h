@@ -24,6 +24,7 @@ struct dsg_creds {
 /**
  * struct dsg_tls - one connection
  * @host: client: whose certificate it must be
+ * @expected: client: this, and that it is a server's
  * @identity: server: as the client has proved it
  * @trouble: server: why a client's identity is none
  * @alert: what the peer ended it with
@@ -33,6 +34,7 @@ struct dsg_tls {
 	gnutls_session_t session;
 	int fd;
 	char host[DSG_HOST_LEN];
+	gnutls_typed_vdata_st expected[2];
 	char identity[DSG_IDENTITY_LEN];
 	char trouble[256];
 	const char *alert;

@@ -91,13 +91,18 @@ void dsg_tls_relay(struct dsg_tls *tls, int plain)
 			p[0].events |= POLLIN;
 		if (out.len || (out.ended && !out.told))
 			p[0].events |= POLLOUT;
-		/* The end of one that nothing is wanted of would be told again and again. */
+		/*
+		 * The end of one that nothing is wanted of would be told again and again.
+		 * That of @plain is of interest once all that it sent has been read.
+		 */
 		if (p[0].events)
 			p[0].fd = tls->fd;
 		if (in.len)
 			p[1].events |= POLLOUT;
 		if (!out.len && !out.ended)
 			p[1].events |= POLLIN;
+		else if (!in.len && !out.ended)
+			p[1].fd = -1;
 		if (poll(p, 2, -1) > 0 && p[1].revents & (POLLHUP | POLLERR) && out.ended)
 			gone = true;
 	}
