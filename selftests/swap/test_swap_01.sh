@@ -33,7 +33,8 @@ limited()
 
 under_cuts limited
 check "swapping ends" swap_off
-"$DISAGGCTL" node delete s >/dev/null
+# Where everything is scarce the target may take longer than it is waited for.
+wait_for 60 "$DISAGGCTL" node delete s >/dev/null
 stop_agent TERM
 check "nothing is left" nothing_left pool
 ktap_done
