@@ -12,6 +12,7 @@
 #include "compose.h"
 #include "describe.h"
 #include "file.h"
+#include "lease.h"
 #include "probe.h"
 #include "size.h"
 
@@ -97,7 +98,7 @@ static bool has_lease(const struct dsg_probe *probe, const struct dsg_record_dev
 	return false;
 }
 
-/* Make @dev one that has to be placed. What was only reserved ends by itself. */
+/* Make @dev one that has to be placed. */
 static int want_again(struct dsg_record_device *dev, struct dsg_fault *fault)
 {
 	memset(&dev->target, 0, sizeof(dev->target));
@@ -113,16 +114,57 @@ static int want_again(struct dsg_record_device *dev, struct dsg_fault *fault)
 	return 0;
 }
 
+/*
+ * A lease that its target does not list may still be there, and this record has its only
+ * secret: a target lists neither what is another tenant's nor what it keeps aside while
+ * the resource is not offered. Of a COMMIT that was cut off, nobody has any data.
+ */
+static int settle(const struct dsg_record *record, struct dsg_record_device *dev, bool *ended,
+		  struct dsg_fault *fault)
+{
+	uint64_t deadline = dsg_deadline(STEP_NS);
+	struct dsg_session session;
+	unsigned int status;
+	int err;
+
+	*ended = dev->step == DSG_LEASE_ASKED || dev->step == DSG_LEASE_RELEASED;
+	if (*ended)
+		return 0;
+	err = dsg_target_open(&dev->target, deadline, &session, fault);
+	if (err)
+		return err;
+	err = dsg_lease_renew(&session, dev, deadline, &status, fault);
+	*ended = err && status == DISAGG_WIRE_E_STALE;
+	if (err && !*ended && dev->step == DSG_LEASE_RESERVED) {
+		err = dsg_lease_release(&session, record->name, dev, deadline, fault);
+		*ended = !err;
+	}
+	dsg_session_close(&session);
+	if (!err || *ended)
+		return 0;
+	dsg_fault_prefix(fault, "it is not known that the lease of %s/%s has ended: ",
+			 record->name, dev->name);
+	if (status)
+		dsg_fault_hint(fault, "is %s the same target, with the same keys and resources? "
+			       "what is lost is given up by: disaggctl node delete %s",
+			       dev->target.name, record->name);
+	return fault->code;
+}
+
 static int sort_out(struct cli *cli, struct dsg_record *record, const struct dsg_probe *probes,
 		    size_t count, bool *lost, struct dsg_fault *fault)
 {
 	for (size_t i = 0; i < record->count; i++) {
 		struct dsg_record_device *dev = &record->devices[i];
 		const struct dsg_probe *probe = probes;
+		bool ended = false;
 
 		while (probe < probes + count && strcmp(probe->target.name, dev->target.name))
 			probe++;
-		if (probe < probes + count && has_lease(probe, dev)) {
+		if ((probe == probes + count || !has_lease(probe, dev)) &&
+		    settle(record, dev, &ended, fault))
+			return fault->code;
+		if (!ended) {
 			dev->step = DSG_LEASE_COMMITTED;
 			continue;
 		}

@@ -141,6 +141,22 @@ int dsg_lease_resize(struct dsg_session *session, struct dsg_record_device *dev,
 	return 0;
 }
 
+int dsg_lease_renew(struct dsg_session *session, const struct dsg_record_device *dev,
+		    uint64_t deadline, unsigned int *status, struct dsg_fault *fault)
+{
+	struct disagg_wire_lease_ref ref;
+	struct disagg_wire_grant grant;
+	struct dsg_error error = { 0 };
+	int err;
+
+	fill_ref(&ref, dev);
+	ref.lease_ns = htole64(dev->lease_ns);
+	err = dsg_control_lease(session, DISAGG_WIRE_OP_RENEW, dev->token, &ref, &grant,
+				deadline, &error);
+	*status = error.status;
+	return err ? dsg_fault_wire(fault, &error, dev->target.name) : 0;
+}
+
 int dsg_lease_release(struct dsg_session *session, const char *node,
 		      struct dsg_record_device *dev, uint64_t deadline,
 		      struct dsg_fault *fault)

@@ -32,6 +32,12 @@ int dsg_lease_committed(struct dsg_session *session, struct dsg_record_device *d
 int dsg_lease_resize(struct dsg_session *session, struct dsg_record_device *dev,
 		     uint64_t size, uint64_t deadline, struct dsg_fault *fault);
 /*
+ * RENEW a lease for the time that was asked for. It fails, with *@status the target's
+ * answer (zero: there was none): E_STALE is the only one that says that it has ended.
+ */
+int dsg_lease_renew(struct dsg_session *session, const struct dsg_record_device *dev,
+		    uint64_t deadline, unsigned int *status, struct dsg_fault *fault);
+/*
  * Make sure that the target holds nothing for @dev, whatever step it is at; a
  * lease that has ended already counts as released. Sets step to RELEASED.
  */
