@@ -56,7 +56,7 @@ REFUSED='5 no.key.mem |mem: {size: 1GiB}
 5 no.devices |lanes: 2
 5 KEY |memory: 1GiB'
 
-ktap_plan $(($(wc -l <<<"$REFUSED") + 17))
+ktap_plan $(($(wc -l <<<"$REFUSED") + 19))
 while IFS='|' read -r want lines; do
 	IFS=';' read -ra lines <<<"$lines"
 	file "${lines[@]}"
@@ -106,6 +106,9 @@ jq -n --argjson a "$(device mem0 memory 1610612736)" --argjson b "$(device disk0
 check "save replaces the file" "$D" node save n1
 check_eq "it has what the record has" "$(grep -v '^#' "$FILES/n1.yaml" | paste -sd'|' | tr -d ' ')" \
 	'apiVersion:disagg/v1|kind:Node|metadata:{name:"n1"}|spec:|memory:|-{name:"mem0",size:1536MiB}|storage:|-{name:"disk0",size:4KiB}|lanes:2|ioTimeout:1500ms|failFast:0|lease:3600s|readOnly:yes'
+sed -i 's/^spec:/spec:\n  target: t1/' "$FILES/n1.yaml"
+check "save again" "$D" node save n1
+check "keeps the target that was asked for" grep -q '^  target: "t1"$' "$FILES/n1.yaml"
 rm "$DISAGG_STATEDIR/nodes/n1.json"
 accepted "what was written can be read"
 check_fails 3 'no node n1' "without a record there is nothing to save" "$D" node save n1

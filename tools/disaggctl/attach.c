@@ -474,8 +474,9 @@ static void tell_udev(struct dsg_netlink *nl, const char *name)
 
 static int save_locked(const char *name, struct dsg_fault *fault)
 {
+	struct dsg_spec spec, before;
+	struct dsg_fault ignored;
 	struct dsg_record record;
-	struct dsg_spec spec;
 	int err;
 
 	err = dsg_record_load(name, &record, fault);
@@ -489,6 +490,9 @@ static int save_locked(const char *name, struct dsg_fault *fault)
 		dsg_fault_hint(fault, "disaggctl node show %s", name);
 	} else {
 		dsg_spec_of_record(&record, &spec);
+		/* Which targets it may have is nowhere but in the file. */
+		if (!dsg_spec_load(name, &before, &ignored))
+			memcpy(spec.target, before.target, sizeof(spec.target));
 		err = dsg_spec_save(&spec, fault);
 	}
 	dsg_record_free(&record);
