@@ -9,6 +9,8 @@
 #include "registry.h"
 
 #define ENTRY_MAX	512
+#define LOCK		"registry.lock"
+#define LOCK_NS		(2 * DSG_NSEC_PER_SEC)
 
 static char *entry_path(const char *disk, char path[PATH_MAX])
 {
@@ -37,8 +39,13 @@ int dsg_registry_note(const char *disk, const char *node, const char *owner,
 	char path[PATH_MAX], text[ENTRY_MAX];
 	int len = snprintf(text, sizeof(text), "diskseq=%llu\nnode=%s\nowner=%s\n",
 			   sequence_of(disk), node, owner);
+	int lock = dsg_lock(LOCK, false, LOCK_NS, fault), err;
 
-	return dsg_file_write(entry_path(disk, path), text, (size_t)len, 0644, 0755, fault);
+	if (lock < 0)
+		return fault->code;
+	err = dsg_file_write(entry_path(disk, path), text, (size_t)len, 0644, 0755, fault);
+	dsg_unlock(lock);
+	return err;
 }
 
 /* The entry of the disk that has the name now; free() it. NULL: there is none. */
@@ -67,7 +74,7 @@ bool dsg_registry_is(const char *disk, const char *owner)
 	return is;
 }
 
-void dsg_registry_clean(void)
+static void clean_locked(void)
 {
 	char dir[PATH_MAX], path[PATH_MAX], **names;
 	struct dsg_fault ignored;
@@ -79,10 +86,20 @@ void dsg_registry_clean(void)
 	for (size_t i = 0; i < count; i++) {
 		char *entry = read_entry(names[i]);
 
-		/* With a dot: one that is being written. */
-		if (!entry && !strchr(names[i], '.'))
+		if (!entry)
 			dsg_file_remove(entry_path(names[i], path), &ignored);
 		free(entry);
 	}
 	dsg_names_free(names, count);
+}
+
+void dsg_registry_clean(void)
+{
+	struct dsg_fault ignored;
+	/* What is stale for one may be what another is writing. */
+	int lock = dsg_lock(LOCK, false, 0, &ignored);
+
+	if (lock >= 0)
+		clean_locked();
+	dsg_unlock(lock);
 }
