@@ -735,9 +735,9 @@ static void disagg_lane_end(struct disagg_lane *lane, struct disagg_io *io,
 	lane->rx_have = 0;
 	lane->rx_io = NULL;
 	lane->owed -= io->waited;
-	/* Whatever the target says to a PING, it lives. */
+	/* Whatever the target says to a PING, it lives. Once unlocked @io is probe_work's. */
 	if (disagg_io_is_probe(lane, io)) {
-		clear_bit(DISAGG_LANE_PINGED, &lane->flags);
+		clear_bit_unlock(DISAGG_LANE_PINGED, &lane->flags);
 		return;
 	}
 	WRITE_ONCE(lane->replies, lane->replies + 1);

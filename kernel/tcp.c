@@ -555,7 +555,7 @@ static void disagg_lane_end_queued(struct disagg_lane *lane)
 		lane->tx_list = io->node.next;
 		lane->owed -= io->waited;
 		if (disagg_io_is_probe(lane, io))
-			clear_bit(DISAGG_LANE_PINGED, &lane->flags);
+			clear_bit_unlock(DISAGG_LANE_PINGED, &lane->flags);
 		else
 			lane->link->ops->done(io, -ENOLINK, NULL);
 	}
