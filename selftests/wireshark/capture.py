@@ -15,10 +15,13 @@ MARK = b"that was all"
 
 def own_network():
     """Start this program again in a network namespace whose loopback is like a wire:
-    nothing else is on it, and a segment has at most 1460 bytes."""
+    nothing else is on it, a segment has at most 1460 bytes, and they arrive in the
+    order in which they were sent. With two processors they need not: a burst that is
+    begun on one and goes on, at an ACK, on the other, waits in two queues."""
     if os.environ.get("OWN_NETWORK") != "yes":
         os.environ["OWN_NETWORK"] = "yes"
         os.execvp("unshare", ["unshare", "--net", sys.executable, *sys.argv])
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     subprocess.run(["ip", "link", "set", "lo", "mtu", "1500", "up"], check=True)
     subprocess.run(["ethtool", "-K", "lo", "tso", "off", "gso", "off", "gro", "off"],
                    check=True, stdout=subprocess.DEVNULL)

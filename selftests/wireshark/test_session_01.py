@@ -198,6 +198,24 @@ def reassembled(_folder):
 
 
 @test
+def reordered(folder):
+    """segments that overtook each other: with TCP's preference for it, nothing is missing."""
+    packets, taps = captured(PORT)
+    path = _captures[PORT][0]
+    last = next(p.number for p in packets if p.segments > 700 and p.source == PORT)
+    parts = []
+    for wanted in (f"1-{last - 2}", str(last), str(last - 1), f"{last + 1}-{packets[-1].number}"):
+        parts.append(os.path.join(folder, str(len(parts))))
+        run("editcap", "-r", path, parts[-1], wanted)
+    swapped = os.path.join(folder, "swapped")
+    run("mergecap", "-a", "-w", swapped, *parts)
+    assert len(messages(dissect(swapped))) < len(messages(packets))
+    packets = dissect(swapped, "-o", "tcp.reassemble_out_of_order:TRUE")
+    for tap in taps:
+        compare_all(packets, tap)
+
+
+@test
 def matched(_folder):
     """replies and requests name each other, with the time between them."""
     packets, taps = captured(PORT)
