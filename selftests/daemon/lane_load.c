@@ -149,8 +149,7 @@ int main(int argc, char **argv)
 	if (fd < 0 || dsg_handshake_control(fd, NULL, "load", 0, DSG_NO_DEADLINE, &session, &error))
 		die("control", &error);
 	if (dsg_uuid_random(reserve.txid) ||
-	    dsg_control_call(&session, DISAGG_WIRE_OP_RESERVE, &reserve, sizeof(reserve),
-			     &grant, sizeof(grant), NULL, DSG_NO_DEADLINE, &error))
+	    dsg_control_reserve(&session, &reserve, &grant, DSG_NO_DEADLINE, &error))
 		die("reserve", &error);
 	memcpy(ref.lease, grant.lease, sizeof(ref.lease));
 	ref.generation = grant.generation;

@@ -15,9 +15,9 @@ def good(folder):
     with Daemon(folder) as d:
         c = d.control()
         version_min, version_max, features = c.greeting[1:4]
-        assert version_min == version_max == 1 and features == F_ALL | F_EPOCH
+        assert version_min == version_max == 1 and features == F_ALL | F_EPOCH | F_SEAL
         assert c.greeting[4] == 4 * MIB and c.greeting[5] == 1024
-        assert c.features == F_CRC32C and c.capacity == 0
+        assert c.features == F_CRC32C | F_SEAL and c.capacity == 0
         g = c.lease(MIB)
         w = d.lane(g, 1, 2, max_payload=65536, depth=7)
         assert w.capacity == MIB and w.block_size == 4096
@@ -98,6 +98,32 @@ def replayed(folder):
         refused(E_DENIED, b.welcome)
         a.sock.sendall(data)
         a.welcome()
+
+
+@test
+def sealed(folder):
+    """no byte of a token is on the wire in clear, and none goes to who would have it so."""
+    with Daemon(folder) as d:
+        c, other, plain = d.control(), d.control(), Connection(d.port)
+        txid, said = os.urandom(16), []
+        for connection in (c, other):
+            receive = connection.recv
+            connection.recv = lambda n, r=receive: said.append(r(n)) or said[-1]
+        grant = c.reserve(MIB, txid=txid)
+        again = other.reserve(MIB, txid=txid)
+        assert again.token == grant.token and again.lease == grant.lease
+        c.commit(grant)
+        d.lane(grant)
+        first, second = [x for x in said if len(x) == GRANT.size and x[:16] == grant.lease][:2]
+        assert first[64:96] != second[64:96]
+        assert not any(grant.token[i:i + 4] in x for x in said for i in range(29))
+        # A HELLO that asks for no seal, or for one that everybody could take off.
+        plain.hello(CONTROL)
+        refused(E_NOT_SUPPORTED, plain.call, RESERVE, RESERVE_S.pack(
+            os.urandom(16), MEMORY, 0, MIB, 0, 0, bytes(16), b"", b"n", b"d", b"h"))
+        for point in (bytes(32), bytes([1]) + bytes(31), (P - 1).to_bytes(32, "little"),
+                      P.to_bytes(32, "little")):
+            refused(E_PROTO, Connection(d.port).hello, CONTROL, features=F_SEAL, proof=point)
 
 
 @test

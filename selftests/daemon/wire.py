@@ -19,6 +19,7 @@ GREETING, HELLO, WELCOME, REQUEST, REPLY = (
 F_CRC32C, F_DISCARD, F_WRITE_ZEROES, F_FUA, F_FLUSH = 1, 2, 4, 8, 16
 F_ALL = 0x1f
 F_EPOCH = 0x20
+F_SEAL = 0x40
 CONTROL, LANE = 1, 2
 MEMORY, STORAGE = 1, 2
 READ_ONLY = 1
@@ -62,6 +63,35 @@ def crc32c(data):
     for byte in data:
         crc = crc >> 8 ^ _TABLE[(crc ^ byte) & 255]
     return crc ^ 0xffffffff
+
+
+P = 2 ** 255 - 19
+
+
+def x25519(scalar, point):
+    """RFC 7748, section 5: the product, as 32 bytes."""
+    k = bytearray(scalar)
+    k[0] &= 248
+    k[31] = k[31] & 127 | 64
+    k = int.from_bytes(k, "little")
+    x1 = int.from_bytes(point, "little") & 2 ** 255 - 1
+    x2, z2, x3, z3 = 1, 0, x1, 1
+    for bit in range(254, -1, -1):
+        one = k >> bit & 1
+        if one:
+            x2, z2, x3, z3 = x3, z3, x2, z2
+        a, b, c, d = x2 + z2, x2 - z2, x3 + z3, x3 - z3
+        da, cb = d * a % P, c * b % P
+        x3, z3 = (da + cb) ** 2 % P, x1 * (da - cb) ** 2 % P
+        aa, bb = a * a % P, b * b % P
+        x2, z2 = aa * bb % P, (aa - bb) * (aa + 121665 * (aa - bb)) % P
+        if one:
+            x2, z2, x3, z3 = x3, z3, x2, z2
+    return (x2 * pow(z2, P - 2, P) % P).to_bytes(32, "little")
+
+
+SECRET = os.urandom(32)
+PUBLIC = x25519(SECRET, bytes([9]) + bytes(31))
 
 
 class Closed(Exception):
@@ -192,7 +222,9 @@ class Connection:
 
 
 class Grant:
-    def __init__(self, raw, token=None):
+    """@seal: the connection's; @token: as it is known already, since @raw has none."""
+
+    def __init__(self, raw, token=None, seal=None):
         (self.lease, self.generation, self.size, self.expires_ns, self.block_size,
          self.attrs, self.max_lanes, reserved, self.token, resource) = GRANT.unpack(raw)
         assert reserved == bytes(12)
@@ -200,18 +232,23 @@ class Grant:
         if token is not None:
             assert self.token == bytes(32), "the token is in the answer to RESERVE only"
             self.token = token
+        if seal:
+            mask = hmac.new(seal, raw[:24], hashlib.sha256).digest()
+            self.token = bytes(a ^ b for a, b in zip(self.token, mask))
 
 
 class Control(Connection):
     def __init__(self, port, features=F_ALL, **fields):
         super().__init__(port)
-        self.hello(CONTROL, features=features, **fields)
+        self.hello(CONTROL, features=features | F_SEAL, proof=PUBLIC, **fields)
+        self.seal = hmac.new(x25519(SECRET, self.nonce), self.nonce + PUBLIC,
+                             hashlib.sha256).digest()
 
     def reserve(self, size, cls=MEMORY, txid=None, id=b"", ttl=0, lease_ns=0, attrs=0,
                 node=b"n", device=b"d", host=b"test"):
         return Grant(self.call(RESERVE, RESERVE_S.pack(
             txid or os.urandom(16), cls, attrs, size, ttl, lease_ns, bytes(16), id, node,
-            device, host)))
+            device, host)), seal=self.seal)
 
     def ref(self, op, grant, size=0, lease_ns=0, generation=None, proof=None,
             reserved=bytes(24)):

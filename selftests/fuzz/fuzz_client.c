@@ -116,7 +116,8 @@ static void say_greeting(struct said *s, struct fuzz_in *in, uint8_t what)
 		.magic = htole32(DISAGG_WIRE_MAGIC_GREETING),
 		.version_min = htole16(DISAGG_WIRE_VERSION),
 		.version_max = htole16(DISAGG_WIRE_VERSION),
-		.features = htole64(DISAGG_WIRE_F_ALL | DISAGG_WIRE_F_EPOCH),
+		.features = htole64(DISAGG_WIRE_F_ALL | DISAGG_WIRE_F_EPOCH | DISAGG_WIRE_F_SEAL),
+		.nonce = { 9 },		/* the base point is a public key as any other */
 		.max_payload = htole32(DISAGG_WIRE_MAX_PAYLOAD),
 		.max_depth = htole32(DISAGG_WIRE_MAX_DEPTH),
 	};
@@ -130,7 +131,7 @@ static void say_welcome(struct said *s, struct fuzz_in *in, uint8_t what, bool c
 	struct disagg_wire_welcome w = {
 		.magic = htole32(DISAGG_WIRE_MAGIC_WELCOME),
 		.version = htole16(DISAGG_WIRE_VERSION),
-		.features = htole64(crc ? DISAGG_WIRE_F_CRC32C : 0),
+		.features = htole64(DISAGG_WIRE_F_SEAL | (crc ? DISAGG_WIRE_F_CRC32C : 0)),
 		.capacity = htole64(1 << 20),
 		.max_payload = htole32(DISAGG_WIRE_MAX_CONTROL),
 		.depth = htole32(1),

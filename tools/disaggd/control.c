@@ -7,9 +7,16 @@
 #include "session.h"
 #include "wire.h"
 
+/* A token leaves this process sealed, or not at all. */
 static void reply_grant(struct session *s, const struct lease *l, bool with_token)
 {
-	lease_grant(l, with_token, session_payload(s));
+	struct disagg_wire_grant *grant = session_payload(s);
+
+	lease_grant(l, with_token, grant);
+	if (with_token && dsg_seal_grant(s->seal, grant)) {
+		session_reply(s, DISAGG_WIRE_E_INTERNAL, 0, 0);
+		return;
+	}
 	session_reply(s, DISAGG_WIRE_OK, sizeof(struct disagg_wire_grant), 0);
 }
 
@@ -104,6 +111,10 @@ static void reserve(struct session *s, const void *payload, uint32_t len)
 	struct lease *l;
 	uint16_t status;
 
+	if (!(s->features & DISAGG_WIRE_F_SEAL)) {
+		session_reply(s, DISAGG_WIRE_E_NOT_SUPPORTED, 0, 0);
+		return;
+	}
 	if (len != sizeof(req)) {
 		session_reply(s, DISAGG_WIRE_E_PROTO, 0, 0);
 		return;

@@ -26,6 +26,8 @@ enum session_state {
  * @peer: the address, for the log
  * @since: monotonic ns; when its state began
  * @deadline: monotonic ns; what is awaited must have come by then
+ * @nonce: of its GREETING: the public half of @secret
+ * @seal: control, with DISAGG_WIRE_F_SEAL: the key of its grants
  * @in: bytes received of what is awaited, @in_have of them
  * @out: bytes to send, [@out_at, @out_len)
  * @frame: the request that is being answered
@@ -43,6 +45,8 @@ struct session {
 	uint64_t features;
 	uint32_t max_payload;
 	uint8_t nonce[DISAGG_WIRE_KEY_LEN];
+	uint8_t secret[DISAGG_WIRE_KEY_LEN];
+	uint8_t seal[DISAGG_WIRE_KEY_LEN];
 	struct disagg_wire_frame frame;
 	struct lease *lease;
 	size_t in_have;

@@ -56,8 +56,7 @@ int dsg_lease_reserve(struct dsg_session *session, const char *node,
 	    dsg_string_set(reserve.device, sizeof(reserve.device), dev->name) ||
 	    dsg_string_set(reserve.host, sizeof(reserve.host), dsg_hostname()))
 		return dsg_fault_set(fault, DSG_USAGE, "a name is too long");
-	if (dsg_control_call(session, DISAGG_WIRE_OP_RESERVE, &reserve, sizeof(reserve),
-			     &grant, sizeof(grant), NULL, deadline, &error)) {
+	if (dsg_control_reserve(session, &reserve, &grant, deadline, &error)) {
 		if (nothing_held(error.status))
 			dev->step = DSG_LEASE_RELEASED;
 		dsg_fault_wire(fault, &error, dev->target.name);

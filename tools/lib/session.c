@@ -298,6 +298,24 @@ int dsg_welcome_check(const struct disagg_wire_welcome *welcome,
 	return 0;
 }
 
+/* Agree on the seal of a control connection whose HELLO is complete but for that. */
+static int agree_on_seal(const struct disagg_wire_greeting *greeting,
+			 struct disagg_wire_hello *hello, uint8_t *seal, struct dsg_error *error)
+{
+	uint8_t secret[DISAGG_WIRE_KEY_LEN];
+	int err;
+
+	if (le16toh(hello->mode) != DISAGG_WIRE_MODE_CONTROL ||
+	    !(le64toh(hello->features) & DISAGG_WIRE_F_SEAL))
+		return 0;
+	err = dsg_seal_keys(secret, hello->proof);
+	if (!err)
+		err = dsg_seal_agree(secret, greeting->nonce, greeting->nonce, hello->proof,
+				     seal);
+	explicit_bzero(secret, sizeof(secret));
+	return err ? fail(error, -err, 0, "cannot agree on a key with the target") : 0;
+}
+
 static int greet_and_answer(struct disagg_wire_hello *hello, const uint8_t *token,
 		     uint64_t deadline, struct dsg_session *session,
 		     struct dsg_error *error)
@@ -310,6 +328,8 @@ static int greet_and_answer(struct disagg_wire_hello *hello, const uint8_t *toke
 	if (err)
 		return io_fail(error, session, err, "greet");
 	err = dsg_hello_answer(&greeting, token, hello, error);
+	if (!err)
+		err = agree_on_seal(&greeting, hello, session->seal, error);
 	if (err)
 		return err;
 	err = session_send(session, hello, sizeof(*hello), deadline);
@@ -352,7 +372,7 @@ int dsg_handshake_control(int fd, struct dsg_tls *tls, const char *host, uint64_
 {
 	struct disagg_wire_hello hello = {
 		.mode = htole16(DISAGG_WIRE_MODE_CONTROL),
-		.features = htole64(features),
+		.features = htole64(features | DISAGG_WIRE_F_SEAL),
 	};
 
 	if (host && dsg_string_set(hello.host, sizeof(hello.host), host))
@@ -395,6 +415,7 @@ void dsg_session_close(struct dsg_session *session)
 	dsg_creds_free(session->creds);
 	session->tls = NULL;
 	session->creds = NULL;
+	explicit_bzero(session->seal, sizeof(session->seal));
 	close(session->fd);
 	session->fd = -1;
 }
@@ -479,6 +500,22 @@ int dsg_control_call(struct dsg_session *session, uint8_t op,
 
 	return call(session, &frame, req, req_len, reply, reply_max, reply_len,
 		    deadline, error);
+}
+
+int dsg_control_reserve(struct dsg_session *session, const struct disagg_wire_reserve *reserve,
+			struct disagg_wire_grant *grant, uint64_t deadline,
+			struct dsg_error *error)
+{
+	int err;
+
+	if (!(session->features & DISAGG_WIRE_F_SEAL))
+		return fail(error, EOPNOTSUPP, DISAGG_WIRE_E_NOT_SUPPORTED,
+			    "the target does not seal the tokens of leases: it is too old");
+	err = dsg_control_call(session, DISAGG_WIRE_OP_RESERVE, reserve, sizeof(*reserve),
+			       grant, sizeof(*grant), NULL, deadline, error);
+	if (!err && dsg_seal_grant(session->seal, grant))
+		err = fail(error, EIO, 0, "cannot take the seal off a token");
+	return err;
 }
 
 int dsg_control_lease(struct dsg_session *session, uint8_t op,

@@ -219,11 +219,11 @@ const char *dsg_class_text(unsigned int class)
 	return "unknown";
 }
 
-static int hmac(const uint8_t token[DISAGG_WIRE_KEY_LEN], const void *data,
-		size_t len, uint8_t proof[DISAGG_WIRE_KEY_LEN])
+int dsg_hmac(const uint8_t key[DISAGG_WIRE_KEY_LEN], const void *data, size_t len,
+	     uint8_t mac[DISAGG_WIRE_KEY_LEN])
 {
-	return gnutls_hmac_fast(GNUTLS_MAC_SHA256, token, DISAGG_WIRE_KEY_LEN,
-				data, len, proof) < 0 ? -EIO : 0;
+	return gnutls_hmac_fast(GNUTLS_MAC_SHA256, key, DISAGG_WIRE_KEY_LEN,
+				data, len, mac) < 0 ? -EIO : 0;
 }
 
 int dsg_hello_proof(const uint8_t token[DISAGG_WIRE_KEY_LEN],
@@ -236,7 +236,7 @@ int dsg_hello_proof(const uint8_t token[DISAGG_WIRE_KEY_LEN],
 
 	memcpy(buf, nonce, DISAGG_WIRE_KEY_LEN);
 	memcpy(buf + DISAGG_WIRE_KEY_LEN, hello, body);
-	return hmac(token, buf, DISAGG_WIRE_KEY_LEN + body, proof);
+	return dsg_hmac(token, buf, DISAGG_WIRE_KEY_LEN + body, proof);
 }
 
 int dsg_lease_ref_proof(const uint8_t token[DISAGG_WIRE_KEY_LEN],
@@ -252,7 +252,7 @@ int dsg_lease_ref_proof(const uint8_t token[DISAGG_WIRE_KEY_LEN],
 	memcpy(buf, nonce, DISAGG_WIRE_KEY_LEN);
 	memcpy(buf + DISAGG_WIRE_KEY_LEN, &op_le, sizeof(op_le));
 	memcpy(buf + head, ref, body);
-	return hmac(token, buf, head + body, proof);
+	return dsg_hmac(token, buf, head + body, proof);
 }
 
 /* The CRC is taken with header_crc as zero, without changing the frame. */

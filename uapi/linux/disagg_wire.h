@@ -49,6 +49,8 @@
 #define DISAGG_WIRE_F_ALL		0x1fULL
 /* In GREETING only: it has an epoch. Not for a connection to agree on. */
 #define DISAGG_WIRE_F_EPOCH		0x20ULL
+/* For control connections: tokens are sealed. */
+#define DISAGG_WIRE_F_SEAL		0x40ULL
 
 /* disagg_wire_hello.mode */
 #define DISAGG_WIRE_MODE_CONTROL	1	/* control requests: inventory, leases */
@@ -112,7 +114,8 @@
  * @max_depth: requests in flight per lane
  * @epoch: with DISAGG_WIRE_F_EPOCH: another number after whatever may have cost the
  *	target what was written and not flushed; else zero
- * @nonce: fresh random bytes, for the client's proof
+ * @nonce: fresh random bytes, for the client's proof; with DISAGG_WIRE_F_SEAL: an
+ *	X25519 public key that is the connection's own
  */
 struct disagg_wire_greeting {
 	__le32	magic;
@@ -140,8 +143,8 @@ DISAGG_WIRE_SIZE(disagg_wire_greeting, 64);
  * @max_payload: the client's own limit in bytes; at most the offer
  * @depth: requests that the client keeps in flight on this lane; at most the offer
  * @host: name of the compute host, for people
- * @proof: HMAC-SHA256(token, nonce || this struct up to @proof); zero for a
- *	control connection
+ * @proof: HMAC-SHA256(token, nonce || this struct up to @proof). For a control
+ *	connection with DISAGG_WIRE_F_SEAL the client's X25519 public key, else zero
  */
 struct disagg_wire_hello {
 	__le32	magic;
@@ -289,7 +292,7 @@ DISAGG_WIRE_SIZE(disagg_wire_reserve, 192);
  * @block_size: smallest unit of I/O, bytes
  * @attrs: DISAGG_WIRE_ATTR_*
  * @max_lanes: lanes that the lease may have
- * @token: secret for the proofs of this lease; only in the answer to RESERVE
+ * @token: secret for the proofs of this lease, sealed; only in the answer to RESERVE
  * @resource: resource that it is part of
  */
 struct disagg_wire_grant {
