@@ -5,6 +5,7 @@
 import subprocess
 import sys
 import threading
+import time
 
 from nl import C, Netlink, Results, Target, attr, flag, string, text, u32, u64
 
@@ -74,7 +75,8 @@ def dumps(t, target):
     thread.start()
     whole = wrong = interrupted = 0
     devices = True
-    while whole < 100:
+    end = time.monotonic() + 60
+    while whole < 100 or changes[0] <= 5 and time.monotonic() < end:
         nodes = [string(dict(m)[NAME]) for m in nl.call(CMD["NODE_GET"], dump=True)]
         interrupted += nl.interrupted
         whole += 1
