@@ -23,6 +23,7 @@ create()
 # MODE PATTERN: what the error has to say.
 MODES='bad-magic no.disagg.target
 wrong-version versions.7.to.9
+no-key agree.on.a.key
 silence in.time
 silence-after-hello in.time
 closes closed.the.connection

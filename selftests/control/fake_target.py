@@ -46,8 +46,9 @@ def receive(sock, count):
     return data
 
 
-def greeting(magic=MAGIC_GREETING, low=1, high=1):
-    return GREETING.pack(magic, low, high, 0x1F, 4 * MIB, 256, b"", bytes(32))
+def greeting(magic=MAGIC_GREETING, low=1, high=1, key=9):
+    """9 is X25519's base point, and so somebody's public key."""
+    return GREETING.pack(magic, low, high, 0x1F, 4 * MIB, 256, b"", bytes([key]))
 
 
 def welcome(status=0, reason=b"", magic=MAGIC_WELCOME, depth=1):
@@ -87,6 +88,12 @@ def bad_magic(sock):
 
 def wrong_version(sock):
     sock.sendall(greeting(low=7, high=9))
+    time.sleep(30)
+
+
+def no_key(sock):
+    """With whom everybody has the same secret."""
+    sock.sendall(greeting(key=0))
     time.sleep(30)
 
 
@@ -165,7 +172,7 @@ def slow_inventory(sock):
     serve_inventory(sock, [resource("dram", 64 * MIB)])
 
 
-MODES = [bad_magic, wrong_version, silence, silence_after_hello, closes, half_greeting,
+MODES = [bad_magic, wrong_version, no_key, silence, silence_after_hello, closes, half_greeting,
          closes_after_hello, half_welcome, bad_welcome, greedy_welcome, refuses,
          bad_inventory, nameless, huge_reply, trickle, slow_inventory]
 

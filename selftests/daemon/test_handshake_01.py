@@ -15,9 +15,9 @@ def good(folder):
     with Daemon(folder) as d:
         c = d.control()
         version_min, version_max, features = c.greeting[1:4]
-        assert version_min == version_max == 1 and features == F_ALL | F_EPOCH | F_SEAL
+        assert version_min == version_max == 1 and features == F_ALL | F_EPOCH
         assert c.greeting[4] == 4 * MIB and c.greeting[5] == 1024
-        assert c.features == F_CRC32C | F_SEAL and c.capacity == 0
+        assert c.features == F_CRC32C and c.capacity == 0
         g = c.lease(MIB)
         w = d.lane(g, 1, 2, max_payload=65536, depth=7)
         assert w.capacity == MIB and w.block_size == 4096
@@ -53,8 +53,7 @@ def bad_hello(folder):
                 ({"host": b"a\nb"}, E_PROTO), ({"features": 1 << 40}, E_INVALID),
                 ({"max_payload": 0}, E_INVALID), ({"max_payload": 5 * MIB}, E_INVALID),
                 ({"depth": 0}, E_INVALID), ({"depth": 1025}, E_INVALID),
-                ({"lanes": 1}, E_PROTO), ({"generation": 1}, E_PROTO),
-                ({"proof": bytes([1]) * 32}, E_PROTO)):
+                ({"lanes": 1}, E_PROTO), ({"generation": 1}, E_PROTO)):
             c = Connection(d.port)
             fields.setdefault("mode", CONTROL)
             e = refused(status, c.hello, **fields)
@@ -102,10 +101,11 @@ def replayed(folder):
 
 @test
 def sealed(folder):
-    """no byte of a token is on the wire in clear, and none goes to who would have it so."""
+    """no byte of a token is on the wire in clear, nor what it could be asked for with."""
     with Daemon(folder) as d:
-        c, other, plain = d.control(), d.control(), Connection(d.port)
-        txid, said = os.urandom(16), []
+        c, other, thief = d.control(), d.control(), d.control()
+        txid, said, asked = os.urandom(16), [], []
+        c.call = lambda op, payload=b"", call=c.call: asked.append(payload) or call(op, payload)
         for connection in (c, other):
             receive = connection.recv
             connection.recv = lambda n, r=receive: said.append(r(n)) or said[-1]
@@ -117,13 +117,14 @@ def sealed(folder):
         first, second = [x for x in said if len(x) == GRANT.size and x[:16] == grant.lease][:2]
         assert first[64:96] != second[64:96]
         assert not any(grant.token[i:i + 4] in x for x in said for i in range(29))
-        # A HELLO that asks for no seal, or for one that everybody could take off.
-        plain.hello(CONTROL)
-        refused(E_NOT_SUPPORTED, plain.call, RESERVE, RESERVE_S.pack(
-            os.urandom(16), MEMORY, 0, MIB, 0, 0, bytes(16), b"", b"n", b"d", b"h"))
+        assert not any(txid[i:i + 4] in x for x in asked for i in range(13))
+        # What was overheard is another request to who says it: another lease.
+        stolen = Grant(thief.call(RESERVE, asked[0]), seal=thief.seal)
+        assert stolen.lease != grant.lease and stolen.token != grant.token
+        # A key with which everybody could take the seal off.
         for point in (bytes(32), bytes([1]) + bytes(31), (P - 1).to_bytes(32, "little"),
                       P.to_bytes(32, "little")):
-            refused(E_PROTO, Connection(d.port).hello, CONTROL, features=F_SEAL, proof=point)
+            refused(E_PROTO, Connection(d.port).hello, CONTROL, proof=point)
 
 
 @test

@@ -19,7 +19,6 @@ GREETING, HELLO, WELCOME, REQUEST, REPLY = (
 F_CRC32C, F_DISCARD, F_WRITE_ZEROES, F_FUA, F_FLUSH = 1, 2, 4, 8, 16
 F_ALL = 0x1f
 F_EPOCH = 0x20
-F_SEAL = 0x40
 CONTROL, LANE = 1, 2
 MEMORY, STORAGE = 1, 2
 READ_ONLY = 1
@@ -144,11 +143,12 @@ class Connection:
     def hello(self, mode, lease=bytes(16), generation=0, lane=0, lanes=0, features=F_ALL,
               max_payload=4 * MIB, depth=128, token=None, magic=HELLO, version=1,
               host=b"test", reserved=bytes(8), proof=None, send=True):
+        """@proof of a control connection: its public key."""
         def pack(p):
             return HELLO_S.pack(magic, version, mode, features, lease, generation, lane,
                                 lanes, max_payload, depth, host, reserved, p)
         if proof is None:
-            proof = bytes(32)
+            proof = PUBLIC if mode == CONTROL else bytes(32)
             if token is not None:
                 proof = hmac.new(token, self.nonce + pack(bytes(32))[:-32],
                                  hashlib.sha256).digest()
@@ -240,15 +240,17 @@ class Grant:
 class Control(Connection):
     def __init__(self, port, features=F_ALL, **fields):
         super().__init__(port)
-        self.hello(CONTROL, features=features | F_SEAL, proof=PUBLIC, **fields)
+        self.hello(CONTROL, features=features, **fields)
         self.seal = hmac.new(x25519(SECRET, self.nonce), self.nonce + PUBLIC,
                              hashlib.sha256).digest()
 
     def reserve(self, size, cls=MEMORY, txid=None, id=b"", ttl=0, lease_ns=0, attrs=0,
                 node=b"n", device=b"d", host=b"test"):
+        mask = hmac.new(self.seal, struct.pack("<I", self.tag + 1), hashlib.sha256).digest()
+        txid = bytes(a ^ b for a, b in zip(txid or os.urandom(16), mask))
         return Grant(self.call(RESERVE, RESERVE_S.pack(
-            txid or os.urandom(16), cls, attrs, size, ttl, lease_ns, bytes(16), id, node,
-            device, host)), seal=self.seal)
+            txid, cls, attrs, size, ttl, lease_ns, bytes(16), id, node, device, host)),
+            seal=self.seal)
 
     def ref(self, op, grant, size=0, lease_ns=0, generation=None, proof=None,
             reserved=bytes(24)):

@@ -116,7 +116,7 @@ static void say_greeting(struct said *s, struct fuzz_in *in, uint8_t what)
 		.magic = htole32(DISAGG_WIRE_MAGIC_GREETING),
 		.version_min = htole16(DISAGG_WIRE_VERSION),
 		.version_max = htole16(DISAGG_WIRE_VERSION),
-		.features = htole64(DISAGG_WIRE_F_ALL | DISAGG_WIRE_F_EPOCH | DISAGG_WIRE_F_SEAL),
+		.features = htole64(DISAGG_WIRE_F_ALL | DISAGG_WIRE_F_EPOCH),
 		.nonce = { 9 },		/* the base point is a public key as any other */
 		.max_payload = htole32(DISAGG_WIRE_MAX_PAYLOAD),
 		.max_depth = htole32(DISAGG_WIRE_MAX_DEPTH),
@@ -131,7 +131,7 @@ static void say_welcome(struct said *s, struct fuzz_in *in, uint8_t what, bool c
 	struct disagg_wire_welcome w = {
 		.magic = htole32(DISAGG_WIRE_MAGIC_WELCOME),
 		.version = htole16(DISAGG_WIRE_VERSION),
-		.features = htole64(DISAGG_WIRE_F_SEAL | (crc ? DISAGG_WIRE_F_CRC32C : 0)),
+		.features = htole64(crc ? DISAGG_WIRE_F_CRC32C : 0),
 		.capacity = htole64(1 << 20),
 		.max_payload = htole32(DISAGG_WIRE_MAX_CONTROL),
 		.depth = htole32(1),
@@ -172,14 +172,15 @@ static size_t make_leases(void *payload, unsigned int count)
 	return count * sizeof(l);
 }
 
-static size_t make_grant(void *payload, unsigned int size)
+static size_t make_grant(void *payload, unsigned int size, bool first)
 {
 	struct disagg_wire_grant g = {
 		.lease = "lease", .generation = htole64(1), .size = htole64(size * 4096ULL),
-		.block_size = htole32(4096), .max_lanes = htole32(8), .token = "token",
-		.resource = "dram",
+		.block_size = htole32(4096), .max_lanes = htole32(8), .resource = "dram",
 	};
 
+	if (first)
+		memcpy(g.token, "token", 5);
 	memcpy(payload, &g, sizeof(g));
 	return sizeof(g);
 }
@@ -207,7 +208,7 @@ static void say_reply(struct said *s, struct fuzz_in *in, uint8_t what, bool crc
 	else if (f.op == DISAGG_WIRE_OP_LEASES)
 		len = make_leases(payload, count);
 	else if (f.op != DISAGG_WIRE_OP_RELEASE)
-		len = make_grant(payload, count);
+		len = make_grant(payload, count, f.op == DISAGG_WIRE_OP_RESERVE);
 	f.length = htole32(f.op <= DISAGG_WIRE_OP_INVENTORY || f.op == DISAGG_WIRE_OP_LEASES ?
 			   count + (op >> 7) : 0);
 	if (!LATE(what) && len)
@@ -292,7 +293,7 @@ static void live(struct dsg_record_device *dev)
 		return;
 	fuzz_assert(session.max_payload <= DISAGG_WIRE_MAX_PAYLOAD);
 	if (!dsg_lease_reserve(&session, "n", dev, DEADLINE, &fault)) {
-		fuzz_assert(dsg_name_ok(dev->resource) && dev->max_lanes);
+		fuzz_assert(dsg_name_ok(dev->resource) && dev->max_lanes && dev->generation);
 		if (!dsg_lease_commit(&session, dev, &frame, DEADLINE, &fault) &&
 		    !dsg_lease_committed(&session, dev, &frame, DEADLINE, &fault))
 			dsg_lease_resize(&session, dev, 2 * dev->size, DEADLINE, &fault);

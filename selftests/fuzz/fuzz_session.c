@@ -266,11 +266,6 @@ static void say_hello(struct conn *c, struct fuzz_in *in, uint8_t step)
 
 	if (bits & 1)
 		hello.features = htole64(DISAGG_WIRE_F_CRC32C);
-	/* The base point is a public key as any other. */
-	if (STEP(step) == STEP_CONTROL && !(bits & 0x40)) {
-		hello.features |= htole64(DISAGG_WIRE_F_SEAL);
-		hello.proof[0] = 9;
-	}
 	if (STEP(step) == STEP_LANE) {
 		struct lease *l = keep_lease();
 
@@ -285,6 +280,7 @@ static void say_hello(struct conn *c, struct fuzz_in *in, uint8_t step)
 		if (LATE(step))
 			take_patches(in, &hello, sizeof(hello), PATCHES(step));
 	} else {
+		hello.proof[0] = 9;	/* the base point is a public key as any other */
 		take_patches(in, &hello, sizeof(hello), PATCHES(step));
 	}
 	if (c->have == sizeof(struct disagg_wire_greeting))

@@ -2,10 +2,8 @@
 /* libdisagg: node files (spec.c). What was read is written, and read as the same. */
 #include <sys/stat.h>
 
-#include <linux/disagg_netlink.h>
 #include <linux/limits.h>
 
-#include "file.h"
 #include "fuzz.h"
 #include "spec.h"
 

@@ -170,6 +170,7 @@ def client():
     seed("client", "version", bytes([0]) + say(greeting, [(4, 2), (6, 2)]))
     seed("client", "grant-wrong", bytes([2]) + start + answer(RESERVE, 9))
     seed("client", "grant-name", bytes([2]) + start + answer(RESERVE, 8, [(96, 47)]))
+    seed("client", "grant-no-generation", bytes([2]) + start + answer(RESERVE, 8, [(16, 0)]))
     seed("client", "id-wrong", bytes([0]) + start + answer(INVENTORY, 2, [(64, 0xff)]))
     seed("client", "block-wrong", bytes([0]) + start + answer(INVENTORY, 2, [(37, 3)]))
     seed("client", "name-wrong", bytes([1]) + start + answer(LEASES, 2, [(160, 0xff)]))

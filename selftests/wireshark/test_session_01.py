@@ -171,7 +171,7 @@ def fields(_folder):
     for tap in taps:
         compare_all(packets, tap)
     names = {name for m in messages(packets) for x in [m, *m.parts] for name in x.fields}
-    assert {"disagg.features.crc32c", "disagg.features.epoch", "disagg.features.seal", "disagg.flags.fua",
+    assert {"disagg.features.crc32c", "disagg.features.epoch", "disagg.flags.fua",
             "disagg.flags.nounmap", "disagg.attrs.read_only"} <= names
 
 

@@ -14,6 +14,7 @@ static void reply_grant(struct session *s, const struct lease *l, bool with_toke
 
 	lease_grant(l, with_token, grant);
 	if (with_token && dsg_seal_grant(s->seal, grant)) {
+		explicit_bzero(grant, sizeof(*grant));
 		session_reply(s, DISAGG_WIRE_E_INTERNAL, 0, 0);
 		return;
 	}
@@ -111,15 +112,15 @@ static void reserve(struct session *s, const void *payload, uint32_t len)
 	struct lease *l;
 	uint16_t status;
 
-	if (!(s->features & DISAGG_WIRE_F_SEAL)) {
-		session_reply(s, DISAGG_WIRE_E_NOT_SUPPORTED, 0, 0);
-		return;
-	}
 	if (len != sizeof(req)) {
 		session_reply(s, DISAGG_WIRE_E_PROTO, 0, 0);
 		return;
 	}
 	memcpy(&req, payload, sizeof(req));
+	if (dsg_seal_reserve(s->seal, le32toh(s->frame.tag), &req)) {
+		session_reply(s, DISAGG_WIRE_E_INTERNAL, 0, 0);
+		return;
+	}
 	if (!dsg_is_zero(req.reserved, sizeof(req.reserved)) ||
 	    dsg_is_zero(req.txid, sizeof(req.txid)) ||
 	    le32toh(req.attrs) & ~DISAGG_WIRE_ATTR_READ_ONLY ||

@@ -25,7 +25,6 @@
 #define HELLO_MAX		64U	/* connections that have not said who they are */
 #define SESSIONS_MAX		512U	/* connections in all */
 #define WAITING_MAX		8U	/* of them, for one and the same lease */
-#define OFFER			(DISAGG_WIRE_F_ALL | DISAGG_WIRE_F_EPOCH | DISAGG_WIRE_F_SEAL)
 #define CONTROL_ENTRY_MAX	sizeof(struct disagg_wire_lease_info)	/* the largest */
 
 static struct session *sessions;
@@ -135,13 +134,9 @@ static void welcome_control(struct session *s, const struct disagg_wire_hello *h
 		.depth = htole32(1),
 	};
 
-	s->features = le64toh(hello->features) & (DISAGG_WIRE_F_CRC32C | DISAGG_WIRE_F_SEAL);
 	if (!dsg_is_zero(hello->lease, sizeof(hello->lease)) || hello->generation ||
-	    hello->lane || hello->lanes ||
-	    (!(s->features & DISAGG_WIRE_F_SEAL) &&
-	     !dsg_is_zero(hello->proof, sizeof(hello->proof)))) {
-		refuse(s, DISAGG_WIRE_E_PROTO,
-		       "a control connection names no lease, lane or proof");
+	    hello->lane || hello->lanes) {
+		refuse(s, DISAGG_WIRE_E_PROTO, "a control connection names no lease or lane");
 		return;
 	}
 	s->max_payload = le32toh(hello->max_payload);
@@ -151,11 +146,12 @@ static void welcome_control(struct session *s, const struct disagg_wire_hello *h
 		refuse(s, DISAGG_WIRE_E_INVALID, "max_payload is below one entry of a list");
 		return;
 	}
-	if (s->features & DISAGG_WIRE_F_SEAL &&
-	    dsg_seal_agree(s->secret, hello->proof, s->nonce, hello->proof, s->seal)) {
+	if (dsg_seal_agree(s->secret, true, s->nonce, hello->proof, s->seal)) {
 		refuse(s, DISAGG_WIRE_E_PROTO, "a public key that leaves nothing secret");
 		return;
 	}
+	explicit_bzero(s->secret, sizeof(s->secret));
+	s->features = le64toh(hello->features) & DISAGG_WIRE_F_CRC32C;
 	w.features = htole64(s->features);
 	w.max_payload = htole32(s->max_payload);
 	queue(s, &w, sizeof(w));
@@ -229,7 +225,7 @@ static void take_hello(struct session *s)
 		refuse(s, DISAGG_WIRE_E_PROTO, "malformed HELLO");
 		return;
 	}
-	if (le64toh(hello.features) & ~OFFER) {
+	if (le64toh(hello.features) & ~(DISAGG_WIRE_F_ALL | DISAGG_WIRE_F_EPOCH)) {
 		refuse(s, DISAGG_WIRE_E_INVALID, "features that were not offered");
 		return;
 	}
@@ -421,7 +417,7 @@ void session_start(int fd, const struct config *config, const struct tenant_conf
 		.magic = htole32(DISAGG_WIRE_MAGIC_GREETING),
 		.version_min = htole16(DISAGG_WIRE_VERSION),
 		.version_max = htole16(DISAGG_WIRE_VERSION),
-		.features = htole64(OFFER),
+		.features = htole64(DISAGG_WIRE_F_ALL | DISAGG_WIRE_F_EPOCH),
 		.max_payload = htole32(DISAGG_WIRE_MAX_PAYLOAD),
 		.max_depth = htole32(DISAGG_WIRE_MAX_DEPTH),
 		.epoch = htole64(epoch()),
@@ -459,6 +455,8 @@ void session_start(int fd, const struct config *config, const struct tenant_conf
 	return;
 
 err_close:
+	if (s)
+		explicit_bzero(s->secret, sizeof(s->secret));
 	free(s);
 	close(fd);
 }

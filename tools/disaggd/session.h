@@ -26,8 +26,9 @@ enum session_state {
  * @peer: the address, for the log
  * @since: monotonic ns; when its state began
  * @deadline: monotonic ns; what is awaited must have come by then
- * @nonce: of its GREETING: the public half of @secret
- * @seal: control, with DISAGG_WIRE_F_SEAL: the key of its grants
+ * @nonce: of its GREETING: the public half of
+ * @secret: until there is a
+ * @seal: control: the key of what is sealed
  * @in: bytes received of what is awaited, @in_have of them
  * @out: bytes to send, [@out_at, @out_len)
  * @frame: the request that is being answered

@@ -19,6 +19,29 @@ static int bad_grant(const struct dsg_record_device *dev, struct dsg_fault *faul
 			     dev->target.name, dev->name);
 }
 
+/* What every grant has to fulfil, and one of a lease that @dev has already. */
+static bool grant_ok(const struct disagg_wire_grant *grant)
+{
+	uint32_t block = le32toh(grant->block_size);
+
+	return uuid_is_set(grant->lease) && grant->generation && grant->max_lanes &&
+	       dsg_is_zero(grant->reserved, sizeof(grant->reserved)) &&
+	       !(le32toh(grant->attrs) & ~(DISAGG_WIRE_ATTR_READ_ONLY |
+					   DISAGG_WIRE_ATTR_ROTATIONAL)) &&
+	       block >= 512 && !(block & (block - 1)) &&
+	       dsg_string_ok(grant->resource, sizeof(grant->resource)) &&
+	       dsg_name_ok(grant->resource);
+}
+
+static bool same_lease(const struct dsg_record_device *dev, const struct disagg_wire_grant *grant,
+		       uint64_t size)
+{
+	return grant_ok(grant) && !memcmp(grant->lease, dev->lease, sizeof(dev->lease)) &&
+	       le64toh(grant->generation) == dev->generation && le64toh(grant->size) == size &&
+	       !strcmp(grant->resource, dev->resource) &&
+	       dsg_is_zero(grant->token, sizeof(grant->token));
+}
+
 /* Whether a RESERVE that was answered so has certainly left nothing behind. */
 static bool nothing_held(uint16_t status)
 {
@@ -72,9 +95,7 @@ int dsg_lease_reserve(struct dsg_session *session, const char *node,
 	dev->max_lanes = le32toh(grant.max_lanes);
 	dev->step = DSG_LEASE_RESERVED;
 	explicit_bzero(grant.token, sizeof(grant.token));
-	if (!uuid_is_set(grant.lease) || le64toh(grant.size) != dev->size ||
-	    !dev->max_lanes || !dsg_string_ok(grant.resource, sizeof(grant.resource)) ||
-	    !dsg_name_ok(grant.resource) ||
+	if (!grant_ok(&grant) || le64toh(grant.size) != dev->size ||
 	    (dev->resource[0] && strcmp(dev->resource, grant.resource)))
 		return bad_grant(dev, fault);
 	memcpy(dev->resource, grant.resource, sizeof(dev->resource));
@@ -117,9 +138,7 @@ int dsg_lease_committed(struct dsg_session *session, struct dsg_record_device *d
 	if (dsg_control_committed(session, frame, &grant, deadline, &error))
 		return dsg_fault_wire(fault, &error, dev->target.name);
 	dev->step = DSG_LEASE_COMMITTED;
-	if (le64toh(grant.size) != dev->size)
-		return bad_grant(dev, fault);
-	return 0;
+	return same_lease(dev, &grant, dev->size) ? 0 : bad_grant(dev, fault);
 }
 
 int dsg_lease_resize(struct dsg_session *session, struct dsg_record_device *dev,
@@ -134,7 +153,7 @@ int dsg_lease_resize(struct dsg_session *session, struct dsg_record_device *dev,
 	if (dsg_control_lease(session, DISAGG_WIRE_OP_RESIZE, dev->token, &ref, &grant,
 			      deadline, &error))
 		return dsg_fault_wire(fault, &error, dev->target.name);
-	if (le64toh(grant.size) != size)
+	if (!same_lease(dev, &grant, size))
 		return bad_grant(dev, fault);
 	dev->size = size;
 	return 0;
@@ -153,7 +172,9 @@ int dsg_lease_renew(struct dsg_session *session, const struct dsg_record_device 
 	err = dsg_control_lease(session, DISAGG_WIRE_OP_RENEW, dev->token, &ref, &grant,
 				deadline, &error);
 	*status = error.status;
-	return err ? dsg_fault_wire(fault, &error, dev->target.name) : 0;
+	if (err)
+		return dsg_fault_wire(fault, &error, dev->target.name);
+	return same_lease(dev, &grant, le64toh(grant.size)) ? 0 : bad_grant(dev, fault);
 }
 
 int dsg_lease_release(struct dsg_session *session, const char *node,

@@ -36,7 +36,8 @@ static bool resource_ok(const struct disagg_wire_resource *res)
 {
 	uint32_t block = le32toh(res->block_size);
 
-	return dsg_string_ok(res->id, sizeof(res->id)) && dsg_name_ok(res->id) &&
+	return dsg_is_zero(res->reserved, sizeof(res->reserved)) &&
+	       dsg_string_ok(res->id, sizeof(res->id)) && dsg_name_ok(res->id) &&
 	       dsg_string_ok(res->model, sizeof(res->model)) &&
 	       le64toh(res->available) <= le64toh(res->capacity) &&
 	       le64toh(res->largest) <= le64toh(res->available) &&
@@ -45,7 +46,8 @@ static bool resource_ok(const struct disagg_wire_resource *res)
 
 static bool lease_ok(const struct disagg_wire_lease_info *lease)
 {
-	return dsg_string_ok(lease->resource, sizeof(lease->resource)) &&
+	return dsg_is_zero(lease->reserved, sizeof(lease->reserved)) &&
+	       dsg_string_ok(lease->resource, sizeof(lease->resource)) &&
 	       dsg_string_ok(lease->node, sizeof(lease->node)) &&
 	       dsg_string_ok(lease->device, sizeof(lease->device)) &&
 	       dsg_string_ok(lease->host, sizeof(lease->host));

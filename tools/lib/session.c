@@ -305,13 +305,11 @@ static int agree_on_seal(const struct disagg_wire_greeting *greeting,
 	uint8_t secret[DISAGG_WIRE_KEY_LEN];
 	int err;
 
-	if (le16toh(hello->mode) != DISAGG_WIRE_MODE_CONTROL ||
-	    !(le64toh(hello->features) & DISAGG_WIRE_F_SEAL))
+	if (le16toh(hello->mode) != DISAGG_WIRE_MODE_CONTROL)
 		return 0;
 	err = dsg_seal_keys(secret, hello->proof);
 	if (!err)
-		err = dsg_seal_agree(secret, greeting->nonce, greeting->nonce, hello->proof,
-				     seal);
+		err = dsg_seal_agree(secret, false, greeting->nonce, hello->proof, seal);
 	explicit_bzero(secret, sizeof(secret));
 	return err ? fail(error, -err, 0, "cannot agree on a key with the target") : 0;
 }
@@ -362,6 +360,7 @@ static int handshake(int fd, struct dsg_tls *tls, struct disagg_wire_hello *hell
 	if (err) {
 		session->fd = -1;
 		session->tls = NULL;
+		explicit_bzero(session->seal, sizeof(session->seal));
 	}
 	return err;
 }
@@ -372,7 +371,7 @@ int dsg_handshake_control(int fd, struct dsg_tls *tls, const char *host, uint64_
 {
 	struct disagg_wire_hello hello = {
 		.mode = htole16(DISAGG_WIRE_MODE_CONTROL),
-		.features = htole64(features | DISAGG_WIRE_F_SEAL),
+		.features = htole64(features),
 	};
 
 	if (host && dsg_string_set(hello.host, sizeof(hello.host), host))
@@ -506,12 +505,12 @@ int dsg_control_reserve(struct dsg_session *session, const struct disagg_wire_re
 			struct disagg_wire_grant *grant, uint64_t deadline,
 			struct dsg_error *error)
 {
+	struct disagg_wire_reserve sealed = *reserve;
 	int err;
 
-	if (!(session->features & DISAGG_WIRE_F_SEAL))
-		return fail(error, EOPNOTSUPP, DISAGG_WIRE_E_NOT_SUPPORTED,
-			    "the target does not seal the tokens of leases: it is too old");
-	err = dsg_control_call(session, DISAGG_WIRE_OP_RESERVE, reserve, sizeof(*reserve),
+	if (dsg_seal_reserve(session->seal, session->next_tag, &sealed))
+		return fail(error, EIO, 0, "cannot seal a request");
+	err = dsg_control_call(session, DISAGG_WIRE_OP_RESERVE, &sealed, sizeof(sealed),
 			       grant, sizeof(*grant), NULL, deadline, error);
 	if (!err && dsg_seal_grant(session->seal, grant))
 		err = fail(error, EIO, 0, "cannot take the seal off a token");

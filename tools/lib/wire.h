@@ -48,7 +48,7 @@ struct dsg_tls;
  * @next_tag: tag of the next control request
  * @epoch: the target's, or zero
  * @nonce: the target's nonce, for proofs
- * @seal: of a control connection with DISAGG_WIRE_F_SEAL: the key of its grants
+ * @seal: of a control connection: the key of what it has sealed
  * @welcome: the target's answer, as received (little-endian fields)
  */
 struct dsg_session {
@@ -146,7 +146,7 @@ uint32_t dsg_crc32c(const void *data, size_t len);
  */
 uint32_t dsg_crc32c_update(uint32_t state, const void *data, size_t len);
 
-/* HMAC-SHA256 of @len bytes of @data; -EIO: there is none. */
+/* HMAC-SHA256 of @len bytes of @data; -EIO: there is none. So it is with the two below. */
 int dsg_hmac(const uint8_t key[DISAGG_WIRE_KEY_LEN], const void *data, size_t len,
 	     uint8_t mac[DISAGG_WIRE_KEY_LEN]);
 /* The proof of a HELLO: @hello is complete but for its proof. */
@@ -160,22 +160,24 @@ int dsg_lease_ref_proof(const uint8_t token[DISAGG_WIRE_KEY_LEN],
 			const struct disagg_wire_lease_ref *ref,
 			uint8_t proof[DISAGG_WIRE_KEY_LEN]);
 
-/* Sealed tokens: see Documentation/protocol.rst */
+/* What is sealed: see Documentation/protocol.rst */
 
 /* A fresh X25519 key pair. The caller wipes @secret. */
 int dsg_seal_keys(uint8_t secret[DISAGG_WIRE_KEY_LEN], uint8_t public[DISAGG_WIRE_KEY_LEN]);
 /*
- * What both sides make @seal of: @secret is one's own, @peer the other's public key;
- * @nonce and @client are the target's public key and the client's. -EPROTO: @peer is a
- * point that leaves nothing secret.
+ * The seal of a connection, on the @target's side or on the client's: of one's own
+ * @secret and both public keys, the target's @nonce and the @client's. -EPROTO: the
+ * other side's leaves nothing secret.
  */
-int dsg_seal_agree(const uint8_t secret[DISAGG_WIRE_KEY_LEN],
-		   const uint8_t peer[DISAGG_WIRE_KEY_LEN],
+int dsg_seal_agree(const uint8_t secret[DISAGG_WIRE_KEY_LEN], bool target,
 		   const uint8_t nonce[DISAGG_WIRE_KEY_LEN],
 		   const uint8_t client[DISAGG_WIRE_KEY_LEN],
 		   uint8_t seal[DISAGG_WIRE_KEY_LEN]);
 /* Seal the token of @grant, or take the seal off: it is the same. */
 int dsg_seal_grant(const uint8_t seal[DISAGG_WIRE_KEY_LEN], struct disagg_wire_grant *grant);
+/* The same for the txid of a RESERVE whose frame has @tag. */
+int dsg_seal_reserve(const uint8_t seal[DISAGG_WIRE_KEY_LEN], uint32_t tag,
+		     struct disagg_wire_reserve *reserve);
 
 /* Frames */
 
@@ -228,7 +230,7 @@ int dsg_welcome_check(const struct disagg_wire_welcome *welcome,
 
 /*
  * Read the GREETING of @fd, by @tls unless that is NULL, and answer it. @features as in
- * struct dsg_lane; a control connection seals tokens besides. On success @session holds both; on failure they are still the
+ * struct dsg_lane. On success @session holds both; on failure they are still the
  * caller's.
  * After a lane's handshake no byte that the target sent later has been read, so
  * @fd can be handed to the kernel.
@@ -252,8 +254,7 @@ int dsg_control_call(struct dsg_session *session, uint8_t op,
 		     void *reply, uint32_t reply_max, uint32_t *reply_len,
 		     uint64_t deadline, struct dsg_error *error);
 /*
- * RESERVE. @grant is as the target sent it, but for its token, which is in clear: the
- * caller wipes it. A target that would send the token in clear is not asked.
+ * RESERVE. The seal of @grant is off: the caller wipes its token.
  */
 int dsg_control_reserve(struct dsg_session *session, const struct disagg_wire_reserve *reserve,
 			struct disagg_wire_grant *grant, uint64_t deadline,

@@ -31,7 +31,6 @@ local wire = {
 	F_FLUSH = 0x10,
 	F_ALL = 0x1f,
 	F_EPOCH = 0x20,
-	F_SEAL = 0x40,
 	MODE_CONTROL = 1,
 	MODE_LANE = 2,
 	CLASS_MEMORY = 1,

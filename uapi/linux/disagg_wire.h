@@ -49,8 +49,6 @@
 #define DISAGG_WIRE_F_ALL		0x1fULL
 /* In GREETING only: it has an epoch. Not for a connection to agree on. */
 #define DISAGG_WIRE_F_EPOCH		0x20ULL
-/* For control connections: tokens are sealed. */
-#define DISAGG_WIRE_F_SEAL		0x40ULL
 
 /* disagg_wire_hello.mode */
 #define DISAGG_WIRE_MODE_CONTROL	1	/* control requests: inventory, leases */
@@ -114,8 +112,8 @@
  * @max_depth: requests in flight per lane
  * @epoch: with DISAGG_WIRE_F_EPOCH: another number after whatever may have cost the
  *	target what was written and not flushed; else zero
- * @nonce: fresh random bytes, for the client's proof; with DISAGG_WIRE_F_SEAL: an
- *	X25519 public key that is the connection's own
+ * @nonce: an X25519 public key that is this connection's own, and so 32 bytes that
+ *	nobody could know before
  */
 struct disagg_wire_greeting {
 	__le32	magic;
@@ -143,8 +141,8 @@ DISAGG_WIRE_SIZE(disagg_wire_greeting, 64);
  * @max_payload: the client's own limit in bytes; at most the offer
  * @depth: requests that the client keeps in flight on this lane; at most the offer
  * @host: name of the compute host, for people
- * @proof: HMAC-SHA256(token, nonce || this struct up to @proof). For a control
- *	connection with DISAGG_WIRE_F_SEAL the client's X25519 public key, else zero
+ * @proof: HMAC-SHA256(token, nonce || this struct up to @proof); of a control
+ *	connection the client's X25519 public key
  */
 struct disagg_wire_hello {
 	__le32	magic;
@@ -256,7 +254,7 @@ DISAGG_WIRE_SIZE(disagg_wire_resource, 128);
 
 /**
  * struct disagg_wire_reserve - ask for part of a resource (RESERVE)
- * @txid: the client's name for this try: the same txid again gets the same grant
+ * @txid: the client's name for this try, sealed: the same txid again gets the same grant
  * @class: DISAGG_WIRE_CLASS_*
  * @attrs: DISAGG_WIRE_ATTR_READ_ONLY or zero
  * @size: bytes; a multiple of the resource's block size
@@ -292,7 +290,7 @@ DISAGG_WIRE_SIZE(disagg_wire_reserve, 192);
  * @block_size: smallest unit of I/O, bytes
  * @attrs: DISAGG_WIRE_ATTR_*
  * @max_lanes: lanes that the lease may have
- * @token: secret for the proofs of this lease, sealed; only in the answer to RESERVE
+ * @token: secret for the proofs of this lease, sealed; zero but in the answer to RESERVE
  * @resource: resource that it is part of
  */
 struct disagg_wire_grant {
