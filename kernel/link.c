@@ -371,6 +371,7 @@ int disagg_link_replace_lane(struct disagg_link *link, u32 index, u32 generation
 		disagg_lane_lose(lane);
 	disagg_lane_adopt(lane, sock);
 	/* Whoever breaks it from here on breaks this socket. */
+	clear_bit(DISAGG_LANE_CUT, &lane->flags);
 	clear_bit(DISAGG_LANE_BROKEN, &lane->flags);
 	if (disagg_tcp_start(lane)) {
 		/* Unless it has failed already: down_work takes it away, and tells. */
@@ -428,7 +429,8 @@ void disagg_link_fail(struct disagg_link *link, const char *fmt, ...)
 /* fail_lock held. Return: whether @lane is now broken and its reason is to be set. */
 static bool disagg_lane_breaks(struct disagg_lane *lane)
 {
-	return disagg_link_is_up(lane->link) &&
+	smp_rmb();	/* who sees what a cut has broken sees that it was one */
+	return disagg_link_is_up(lane->link) && !test_bit(DISAGG_LANE_CUT, &lane->flags) &&
 	       !test_and_set_bit(DISAGG_LANE_BROKEN, &lane->flags);
 }
 
@@ -858,8 +860,8 @@ int disagg_lane_payload_done(struct disagg_lane *lane)
  * @lane: the lane
  * @read: the transport's reader; it calls disagg_lane_reply() and the like
  *
- * Requests that end meanwhile are completed together. Called with the lane's slots
- * locked.
+ * Requests that end meanwhile are completed together, when it returns. By one at a time;
+ * if he has not locked the lane's slots, @read does so.
  */
 void disagg_lane_receive(struct disagg_lane *lane,
 			 void (*read)(struct disagg_lane *lane))

@@ -99,10 +99,15 @@ enum disagg_probing {
  *	happened already
  * @leave: undo @occupy. Socket lock held
  * @lock: what @slots and the receive position are guarded by. tx_mutex may be held
+ * @trylock: as @lock, for who submits: he must not wait for who receives, where that may
+ *	take as long as the target likes, since the block layer's timers wait for him.
+ *	Return: whether it is locked. NULL: @lock is never held for long
  * @unlock: let it go
  * @send: hand the socket some more of a request, from io->sent on; @more: others follow.
  *	Locked. Return: bytes taken, or -EAGAIN when tx_work will be queued once it is worth
  *	trying again, or another negative errno
+ * @cut: have whoever receives end it soon, though the target sends on, and nobody
+ *	receive any more; takes no lock. NULL: it does not depend on the target
  */
 struct disagg_transport {
 	u32 security;
@@ -112,8 +117,10 @@ struct disagg_transport {
 	int (*occupy)(struct sock *sk);
 	void (*leave)(struct sock *sk);
 	void (*lock)(struct disagg_lane *lane);
+	bool (*trylock)(struct disagg_lane *lane);
 	void (*unlock)(struct disagg_lane *lane);
 	int (*send)(struct disagg_lane *lane, struct disagg_io *io, bool more);
+	void (*cut)(struct disagg_lane *lane);
 };
 
 /**
@@ -140,7 +147,8 @@ struct disagg_transport {
  *	nothing is sent or received
  * @rx_work: receives, where that cannot be done in the socket's callback
  * @retry_work: queues @tx_work and @rx_work after a while
- * @rx_bounce: DISAGG_RX_BOUNCE bytes, for what must not be received where it belongs
+ * @rx_bounce: DISAGG_RX_BOUNCE bytes, for what must not be received where it belongs. Every
+ *	lane has them: when one gets a socket that needs them memory may be short
  * @probing: whether a sign of life is waited for; guarded by the link's fail_lock, as are
  *	the other probe_s. The target's silence ends at any byte of it
  * @probe_timeout: jiffies that a request has waited in silence; half of it is for the PING
@@ -196,7 +204,7 @@ struct disagg_lane {
 	struct iov_iter rx_iter;
 	void *rx_bounce;
 	u32 rx_crc;			/* of the payload that came so far, not inverted */
-	struct io_comp_batch *rx_batch;
+	struct io_comp_batch *rx_batch;	/* of who receives */
 
 	u64 requests;
 	u64 replays;			/* of them, queued again for another socket */
@@ -230,6 +238,7 @@ enum disagg_lane_flags {
 	DISAGG_LANE_BROKEN,	/* its socket is of no use; down_work is queued or has run */
 	DISAGG_LANE_FAIL_FAST,	/* lost for so long that its requests fail */
 	DISAGG_LANE_PINGED,	/* its PING is queued, or sent and not answered */
+	DISAGG_LANE_CUT,	/* its socket is being taken away and receives no more */
 };
 
 enum disagg_link_flags {

@@ -378,6 +378,21 @@ int disagg_tcp_start(struct disagg_lane *lane)
 	return err;
 }
 
+/* Before a lane's locks are waited for: have nobody hold them for as long as the target likes. */
+static void disagg_tcp_cut(struct disagg_lane *lane)
+{
+	struct sock *sk = lane->sock->sk;
+	bool started;
+
+	if (!lane->transport->cut)
+		return;
+	read_lock_bh(&sk->sk_callback_lock);
+	started = sk->sk_user_data == lane && lane->saved_data_ready;
+	read_unlock_bh(&sk->sk_callback_lock);
+	if (started)
+		lane->transport->cut(lane);
+}
+
 /**
  * disagg_tcp_stop - silence a lane
  * @lane: the lane; nobody calls disagg_lane_send() any more
@@ -395,6 +410,7 @@ void disagg_tcp_stop(struct disagg_lane *lane, bool abort)
 	if (!lane->sock)
 		return;
 	sk = lane->sock->sk;
+	disagg_tcp_cut(lane);
 
 	mutex_lock(&lane->tx_mutex);
 	lane->stopped = true;
@@ -561,8 +577,20 @@ static void disagg_lane_end_queued(struct disagg_lane *lane)
 	}
 }
 
-/* Send all that is queued, or as much as the socket takes. tx_mutex held. */
-static void disagg_lane_transmit(struct disagg_lane *lane)
+/* Lock the slots. Return: whether that could be done, without @wait. */
+static bool disagg_lane_lock(struct disagg_lane *lane, bool wait)
+{
+	if (!wait && lane->transport->trylock)
+		return lane->transport->trylock(lane);
+	INDIRECT_CALL_1(lane->transport->lock, disagg_tcp_lock, lane);
+	return true;
+}
+
+/*
+ * Send all that is queued, or as much as the socket takes. tx_mutex held. Return: whether
+ * it was tried; only without @wait for who receives it may not have been.
+ */
+static bool disagg_lane_transmit(struct disagg_lane *lane, bool wait)
 {
 	unsigned int noreclaim;
 	struct disagg_io *io;
@@ -573,9 +601,10 @@ static void disagg_lane_transmit(struct disagg_lane *lane)
 			disagg_lane_end_queued(lane);
 		else
 			WRITE_ONCE(lane->tx_blocked, true);
-		return;
+		return true;
 	}
-	INDIRECT_CALL_1(lane->transport->lock, disagg_tcp_lock, lane);
+	if (!disagg_lane_lock(lane, wait))
+		return false;
 	noreclaim = memalloc_noreclaim_save();
 	WRITE_ONCE(lane->tx_blocked, false);
 	while ((io = disagg_lane_next(lane))) {
@@ -591,6 +620,7 @@ static void disagg_lane_transmit(struct disagg_lane *lane)
 		disagg_lane_fail(lane, "sending failed: error %d", -err);
 	memalloc_noreclaim_restore(noreclaim);
 	INDIRECT_CALL_1(lane->transport->unlock, disagg_tcp_unlock, lane);
+	return true;
 }
 
 /**
@@ -598,18 +628,21 @@ static void disagg_lane_transmit(struct disagg_lane *lane)
  * @lane: the lane
  *
  * Process context, may sleep for the lane's locks and for memory, never for
- * room in the socket.
+ * room in the socket, nor for one who receives while the target sends.
  */
 void disagg_lane_kick(struct disagg_lane *lane)
 {
 	int rounds = DISAGG_TX_ROUNDS;
+	bool tried;
 
 	do {
 		/* Who holds it looks at tx_new again after letting it go. */
 		if (!mutex_trylock(&lane->tx_mutex))
 			return;
-		disagg_lane_transmit(lane);
+		tried = disagg_lane_transmit(lane, false);
 		mutex_unlock(&lane->tx_mutex);
+		if (!tried)
+			break;
 		smp_mb();	/* pairs with llist_add() of one who found it held */
 		if (llist_empty(&lane->tx_new) || READ_ONCE(lane->tx_blocked))
 			return;
@@ -723,7 +756,7 @@ void disagg_tcp_tx_work(struct work_struct *work)
 	struct disagg_lane *lane = container_of(work, struct disagg_lane, tx_work);
 
 	mutex_lock(&lane->tx_mutex);
-	disagg_lane_transmit(lane);
+	disagg_lane_transmit(lane, true);
 	mutex_unlock(&lane->tx_mutex);
 	smp_mb();	/* as in disagg_lane_kick() */
 	if (!llist_empty(&lane->tx_new) && !READ_ONCE(lane->tx_blocked))

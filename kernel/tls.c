@@ -21,7 +21,13 @@
  * - A record that was begun with MSG_MORE is sent by a later call. There always is
  *   one: MSG_MORE is only said while more is queued, or a payload is to follow, and
  *   what is queued is tried again until the lane is stopped.
+ * - recvmsg() goes on while there is another record and nothing has come out of one. A
+ *   target that sends empty ones fast enough keeps it going, and with it the socket's
+ *   lock, rx_mutex and whoever wants these, for as long as it likes. So who submits does
+ *   not wait for rx_mutex, and who ends a lane begins with disagg_tls_cut(), which needs
+ *   no lock.
  */
+#include <crypto/aead.h>
 #include <linux/net.h>
 #include <linux/sched/mm.h>
 #include <linux/tcp.h>
@@ -35,8 +41,7 @@
 #define DISAGG_TLS_BUDGET	SZ_1M
 #define DISAGG_TLS_CALLS	256
 /* Until it is tried again, in milliseconds, when memory was short or may have been. */
-#define DISAGG_TLS_RETRY_SEND	20
-#define DISAGG_TLS_RETRY_RECV	100
+#define DISAGG_TLS_RETRY	20
 /* Pieces of a payload that are sent at once. */
 #define DISAGG_TLS_VECS		16
 
@@ -115,6 +120,11 @@ static void disagg_tls_lock(struct disagg_lane *lane)
 	mutex_lock(&lane->rx_mutex);
 }
 
+static bool disagg_tls_trylock(struct disagg_lane *lane)
+{
+	return mutex_trylock(&lane->rx_mutex);
+}
+
 static void disagg_tls_unlock(struct disagg_lane *lane)
 {
 	mutex_unlock(&lane->rx_mutex);
@@ -146,9 +156,9 @@ static void disagg_tls_write_space(struct sock *sk)
 	read_unlock_bh(&sk->sk_callback_lock);
 }
 
-static void disagg_tls_retry(struct disagg_lane *lane, unsigned int ms)
+static void disagg_tls_retry(struct disagg_lane *lane)
 {
-	queue_delayed_work(disagg_wq, &lane->retry_work, msecs_to_jiffies(ms));
+	queue_delayed_work(disagg_wq, &lane->retry_work, msecs_to_jiffies(DISAGG_TLS_RETRY));
 }
 
 void disagg_tls_retry_work(struct work_struct *work)
@@ -212,10 +222,10 @@ static int disagg_tls_send(struct disagg_lane *lane, struct disagg_io *io, bool 
 	case -EAGAIN:
 		/* Full, and there will be room; or no memory, of which nobody tells. */
 		if (sk_stream_is_writeable(sock->sk))
-			disagg_tls_retry(lane, DISAGG_TLS_RETRY_SEND);
+			disagg_tls_retry(lane);
 		return -EAGAIN;
 	case -ENOMEM:
-		disagg_tls_retry(lane, DISAGG_TLS_RETRY_SEND);
+		disagg_tls_retry(lane);
 		return -EAGAIN;
 	case -EINTR:
 	case -ERESTARTSYS:
@@ -362,6 +372,20 @@ static int disagg_tls_recv_some(struct disagg_lane *lane)
 	}
 }
 
+/*
+ * Take the key away, so that no other record is decrypted, and who is in recvmsg() leaves
+ * it. A flag of the cipher that it looks at each time: the only thing on recvmsg()'s way
+ * that can be changed without the socket's lock.
+ */
+static void disagg_tls_cut(struct disagg_lane *lane)
+{
+	struct tls_context *ctx = tls_get_ctx(lane->sock->sk);
+
+	set_bit(DISAGG_LANE_CUT, &lane->flags);
+	smp_mb__after_atomic();	/* pairs with disagg_lane_breaks() */
+	crypto_aead_set_flags(tls_sw_ctx_rx(ctx)->aead_recv, CRYPTO_TFM_NEED_KEY);
+}
+
 /* Nothing more can be read; the first reason that was given counts. */
 static void disagg_tls_break(struct disagg_lane *lane, int err)
 {
@@ -370,6 +394,8 @@ static void disagg_tls_break(struct disagg_lane *lane, int err)
 		return;
 	if (err == -EBADMSG)
 		disagg_lane_fail(lane, "a TLS record was forged or damaged");
+	else if (err == -ENOMEM)
+		disagg_lane_fail(lane, "there was no memory to decrypt a TLS record");
 	/* recvmsg() has taken the error off the socket. */
 	disagg_tcp_check_state(lane, -err);
 	if (err)
@@ -378,7 +404,8 @@ static void disagg_tls_break(struct disagg_lane *lane, int err)
 		disagg_lane_fail(lane, "the target closed the connection");
 }
 
-static void disagg_tls_read(struct disagg_lane *lane)
+/* rx_mutex held. */
+static void disagg_tls_read_all(struct disagg_lane *lane)
 {
 	unsigned int calls = DISAGG_TLS_CALLS;
 	size_t done = 0;
@@ -389,7 +416,7 @@ static void disagg_tls_read(struct disagg_lane *lane)
 		if (n == -EAGAIN) {
 			/* Part of a record; or a whole one, and no memory to look at it. */
 			if (!skb_queue_empty_lockless(&lane->sock->sk->sk_receive_queue))
-				disagg_tls_retry(lane, DISAGG_TLS_RETRY_RECV);
+				disagg_tls_retry(lane);
 			return;
 		}
 		if (n <= 0) {
@@ -402,15 +429,21 @@ static void disagg_tls_read(struct disagg_lane *lane)
 	queue_work(disagg_wq, &lane->rx_work);
 }
 
+static void disagg_tls_read(struct disagg_lane *lane)
+{
+	mutex_lock(&lane->rx_mutex);
+	if (lane->rx_state != DISAGG_RX_STOPPED)
+		disagg_tls_read_all(lane);
+	mutex_unlock(&lane->rx_mutex);
+}
+
 void disagg_tls_rx_work(struct work_struct *work)
 {
 	struct disagg_lane *lane = container_of(work, struct disagg_lane, rx_work);
 	unsigned int noreclaim = memalloc_noreclaim_save();
 
-	mutex_lock(&lane->rx_mutex);
-	if (lane->rx_state != DISAGG_RX_STOPPED)
-		disagg_lane_receive(lane, disagg_tls_read);
-	mutex_unlock(&lane->rx_mutex);
+	/* Requests are completed after rx_mutex: who waits for them may want it next. */
+	disagg_lane_receive(lane, disagg_tls_read);
 	memalloc_noreclaim_restore(noreclaim);
 }
 
@@ -422,6 +455,8 @@ const struct disagg_transport disagg_tls_transport = {
 	.occupy = disagg_tls_occupy,
 	.leave = disagg_tls_leave,
 	.lock = disagg_tls_lock,
+	.trylock = disagg_tls_trylock,
 	.unlock = disagg_tls_unlock,
 	.send = disagg_tls_send,
+	.cut = disagg_tls_cut,
 };

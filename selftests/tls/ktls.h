@@ -268,6 +268,20 @@ DG_FN bool goes_at_once(struct dgnl *nl)
 	return !err && now_ms() - start <= 2000;
 }
 
+/* A new connection for lane 0, with TLS if @c. Return: errno. */
+DG_FN int renew(struct dgnl *nl, struct server *s, const struct cipher *c)
+{
+	uint32_t generation = lane_num(nl, "n", "d", 0, DISAGG_A_LANE_GENERATION);
+	struct answer a;
+	int fd = tls_serve(s, c);
+
+	lane_replace(nl, "n", "d", 0, generation, fd, &a);
+	close(fd);
+	if (a.error)
+		note("%s: %s", strerror(a.error), a.text);
+	return a.error;
+}
+
 DG_FN void *aligned(size_t len)
 {
 	void *buf;
@@ -282,6 +296,52 @@ DG_FN void pattern(char *buf, size_t len, uint64_t offset, uint64_t seed)
 {
 	for (size_t i = 0; i < len / 8; i++)
 		((uint64_t *)buf)[i] = (offset / 8 + i + 1) * 0x9e3779b97f4a7c15ULL ^ seed;
+}
+
+/* ---- one request that waits ---- */
+
+#define LEN		65536	/* where it is, and how long most are */
+
+struct job {
+	pthread_t thread;
+	int fd;
+	bool write;
+	char *buf;
+	size_t len;
+	ssize_t n;
+	int error;
+	volatile bool done;
+};
+
+DG_FN void *job_main(void *data)
+{
+	struct job *j = data;
+
+	j->n = j->write ? pwrite(j->fd, j->buf, j->len, LEN) : pread(j->fd, j->buf, j->len, LEN);
+	j->error = j->n < 0 ? errno : 0;
+	j->done = true;
+	return NULL;
+}
+
+DG_FN void job_start(struct job *j, int fd, bool write, size_t len)
+{
+	*j = (struct job) { .fd = fd, .write = write, .len = len, .buf = aligned(len) };
+	pattern(j->buf, len, 0, write ? 11 : 12);
+	if (pthread_create(&j->thread, NULL, job_main, j))
+		bail("no thread");
+}
+
+/* Return: 0, errno, or -1 if it has not ended within @ms. */
+DG_FN int job_end(struct job *j, unsigned int ms)
+{
+	uint64_t end = now_ms() + ms;
+
+	while (!j->done && now_ms() < end)
+		poll(NULL, 0, 5);
+	if (!j->done)
+		return -1;
+	pthread_join(j->thread, NULL);
+	return j->n == (ssize_t)j->len ? 0 : j->error;
 }
 
 #endif /* DISAGG_TEST_KTLS_H */

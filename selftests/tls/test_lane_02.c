@@ -6,70 +6,11 @@
  */
 #include "ktls.h"
 
-#define LEN		65536
 #define EARLY_LEN	(1 << 20)
 
 static struct dgnl nl;
 static char *store;
 static volatile bool misbehave;
-
-/* ---- one request that waits ---- */
-
-struct job {
-	pthread_t thread;
-	int fd;
-	bool write;
-	char *buf;
-	size_t len;
-	ssize_t n;
-	int error;
-	volatile bool done;
-};
-
-static void *job_main(void *data)
-{
-	struct job *j = data;
-
-	j->n = j->write ? pwrite(j->fd, j->buf, j->len, LEN) : pread(j->fd, j->buf, j->len, LEN);
-	j->error = j->n < 0 ? errno : 0;
-	j->done = true;
-	return NULL;
-}
-
-static void job_start(struct job *j, int fd, bool write, size_t len)
-{
-	*j = (struct job) { .fd = fd, .write = write, .len = len, .buf = aligned(len) };
-	pattern(j->buf, len, 0, write ? 11 : 12);
-	if (pthread_create(&j->thread, NULL, job_main, j))
-		bail("no thread");
-}
-
-/* Return: 0, errno, or -1 if it has not ended within @ms. */
-static int job_end(struct job *j, unsigned int ms)
-{
-	uint64_t end = now_ms() + ms;
-
-	while (!j->done && now_ms() < end)
-		poll(NULL, 0, 5);
-	if (!j->done)
-		return -1;
-	pthread_join(j->thread, NULL);
-	return j->n == (ssize_t)j->len ? 0 : j->error;
-}
-
-/* A new connection for lane 0, with TLS if @c. Return: errno. */
-static int renew(struct server *s, const struct cipher *c)
-{
-	uint32_t generation = lane_num(&nl, "n", "d", 0, DISAGG_A_LANE_GENERATION);
-	struct answer a;
-	int fd = tls_serve(s, c);
-
-	lane_replace(&nl, "n", "d", 0, generation, fd, &a);
-	close(fd);
-	if (a.error)
-		note("%s: %s", strerror(a.error), a.text);
-	return a.error;
-}
 
 /* ---- what a target may send instead of data ---- */
 
@@ -188,7 +129,7 @@ static void odd_record(const struct odd *o, const struct cipher *next)
 	serve_end(&s);
 	relay_end(&relay);
 	s.odd = NULL;
-	ok = !renew(&s, next) && !job_end(&j, 5000) && in_state(&nl, LIVE);
+	ok = !renew(&nl, &s, next) && !job_end(&j, 5000) && in_state(&nl, LIVE);
 	result(ok && !memcmp(j.buf, store + LEN, LEN), "%s: it is done on a connection %s TLS",
 	       o->name, next ? "with" : "without");
 	result(lane_num(&nl, "n", "d", 0, DISAGG_A_LANE_SECURITY) ==
@@ -444,7 +385,7 @@ static void change_under_load(void)
 		poll(NULL, 0, 30 + changes % 7 * 10);
 		/* As a target does it: nothing of the old one happens after the new one. */
 		serve_end(&s);
-		ok = !renew(&s, next[changes % (sizeof(next) / sizeof(*next))]);
+		ok = !renew(&nl, &s, next[changes % (sizeof(next) / sizeof(*next))]);
 	}
 	enough = true;
 	for (int i = 0; i < WRITERS; i++) {
