@@ -106,6 +106,8 @@ enum disagg_probing {
  * @send: hand the socket some more of a request, from io->sent on; @more: others follow.
  *	Locked. Return: bytes taken, or -EAGAIN when tx_work will be queued once it is worth
  *	trying again, or another negative errno
+ * @push: send on what @send has taken and the socket has kept above TCP, if anything;
+ *	NULL: it keeps nothing. Locked
  * @cut: have whoever receives end it soon, though the target sends on, and nobody
  *	receive any more; takes no lock. NULL: it does not depend on the target
  */
@@ -120,6 +122,7 @@ struct disagg_transport {
 	bool (*trylock)(struct disagg_lane *lane);
 	void (*unlock)(struct disagg_lane *lane);
 	int (*send)(struct disagg_lane *lane, struct disagg_io *io, bool more);
+	void (*push)(struct disagg_lane *lane);
 	void (*cut)(struct disagg_lane *lane);
 };
 

@@ -614,6 +614,8 @@ static bool disagg_lane_transmit(struct disagg_lane *lane, bool wait)
 		/* Once unlocked @io is the receive path's. */
 		lane->tx_list = io->node.next;
 	}
+	if (lane->transport->push)
+		lane->transport->push(lane);
 	if (err == -EAGAIN)
 		WRITE_ONCE(lane->tx_blocked, true);
 	else if (err)

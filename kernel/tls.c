@@ -15,9 +15,10 @@
  *   be long after the request has ended. As it is, what was sent needs no page any
  *   more: neither an early reply nor an aborted socket can make a page be read, or
  *   let go, that has become somebody else's.
- * - TLS keeps what it couldn't send and goes on by itself when there is room: its own
- *   sk_write_space must be called. Its sk_data_ready need not: recvmsg() looks for
- *   new records.
+ * - TLS keeps what it couldn't send. Left alone it goes on when there is room, but by a
+ *   work queue that may wait for memory, which may wait for what it is to send. So its
+ *   sk_write_space is not called, and disagg_tls_push() does that work. Its
+ *   sk_data_ready need not be called either: recvmsg() looks for new records.
  * - A record that was begun with MSG_MORE is sent by a later call. There always is
  *   one: MSG_MORE is only said while more is queued, or a payload is to follow, and
  *   what is queued is tried again until the lane is stopped.
@@ -149,7 +150,8 @@ static void disagg_tls_write_space(struct sock *sk)
 	read_lock_bh(&sk->sk_callback_lock);
 	lane = sk->sk_user_data;
 	if (lane) {
-		lane->saved_write_space(sk);
+		/* TCP's own. */
+		tls_get_ctx(sk)->sk_write_space(sk);
 		if (sk_stream_is_writeable(sk))
 			queue_work(disagg_wq, &lane->tx_work);
 	}
@@ -235,6 +237,28 @@ static int disagg_tls_send(struct disagg_lane *lane, struct disagg_io *io, bool 
 	default:
 		return n;
 	}
+}
+
+/* Records that are encrypted and not wholly sent. A look without TLS's lock. */
+static bool disagg_tls_has_records(const struct disagg_lane *lane)
+{
+	return !list_empty_careful(&tls_sw_ctx_tx(tls_get_ctx(lane->sock->sk))->tx_list);
+}
+
+/* Send these: by what TLS would have another work queue do, here and now. */
+static void disagg_tls_push(struct disagg_lane *lane)
+{
+	struct sock *sk = lane->sock->sk;
+	struct tls_sw_context_tx *ctx = tls_sw_ctx_tx(tls_get_ctx(sk));
+	struct work_struct *work = &ctx->tx_work.work.work;
+
+	if (!disagg_tls_has_records(lane))
+		return;
+	set_bit(BIT_TX_SCHEDULED, &ctx->tx_bitmask);
+	work->func(work);
+	/* As in disagg_tls_send(). */
+	if (disagg_tls_has_records(lane) && sk_stream_is_writeable(sk))
+		disagg_tls_retry(lane);
 }
 
 /* Say what a record means that is not data; nothing of it is done. */
@@ -458,5 +482,6 @@ const struct disagg_transport disagg_tls_transport = {
 	.trylock = disagg_tls_trylock,
 	.unlock = disagg_tls_unlock,
 	.send = disagg_tls_send,
+	.push = disagg_tls_push,
 	.cut = disagg_tls_cut,
 };

@@ -7,6 +7,9 @@
 #
 #	 this host 10.99.0.1 --- veth --- 10.99.0.2 "pool": disaggd
 
+# shellcheck source=selftests/tlsd/keys.sh
+. "$(dirname "$0")/../tlsd/keys.sh"
+
 CGROUP=/sys/fs/cgroup
 POOL=10.99.0.2
 
@@ -32,10 +35,10 @@ in_cgroup()
 	exec sh -c "echo \$\$ >$CGROUP/$name/cgroup.procs && exec \"\$@\"" sh "$@"
 }
 
-# start_pool MEBIBYTES: disaggd, its memory allocated before it is needed.
+# start_pool MEBIBYTES [tls]: disaggd, its memory allocated before it is needed.
 start_pool()
 {
-	local dir=$WORK/pool
+	local dir=$WORK/pool keys=() access="plaintext: [10.99.0.1]" address="$POOL:7420"
 
 	echo +memory >$CGROUP/cgroup.subtree_control || die "no memory controller"
 	cgroup apart memory.swap.max=0
@@ -52,9 +55,18 @@ start_pool()
 	ip -n pool link set eth0 up
 	ip -n pool link set lo up
 	mkdir -p "$dir"
+	if [ "${2-}" = tls ]; then
+		psk_file "$dir/psk" node1 11
+		psk_file "$KEYS/pool.psk" node1 11
+		address="{address: \"$POOL:7420\", tls: yes}"
+		access="tls: {psk-file: $dir/psk}
+			tenants: [{name: red, identities: [node1]}]"
+		access=${access//$'\t'/}
+		keys=(--psk-identity node1 --psk-file pool.psk)
+	fi
 	cat >"$dir/disaggd.yaml" <<-END
-		listen: ["$POOL:7420"]
-		plaintext: [10.99.0.1]
+		listen: [$address]
+		$access
 		state-dir: $dir/state
 		restart-grace: 0s
 		resources:
@@ -64,7 +76,7 @@ start_pool()
 	echo $! >"$dir/pid"
 	add_cleanup "kill -KILL $!"
 	wait_for 20 grep -q listening "$dir/log" || die "disaggd: $(cat "$dir/log")"
-	"$DISAGGCTL" target add pool $POOL >/dev/null || die "no target"
+	"$DISAGGCTL" target add pool $POOL ${keys[@]+"${keys[@]}"} >/dev/null || die "no target"
 }
 
 # swap_on MEBIBYTES: swap on a device of the pool; its disk is then in $SWAP.
@@ -72,6 +84,8 @@ swap_on()
 {
 	"$DISAGGCTL" node create s --memory "${1}MiB" --lanes 2 --io-timeout 1s >/dev/null ||
 		die "no node"
+	[ "$(json '[.device.lanes[].security] | unique[]' "$DISAGGCTL" -j device show s/mem0)" = \
+		"${POOL_TLS:-none}" ] || die "the lanes are not as they should be"
 	SWAP=$(disk_of s mem0)
 	mkswap "$SWAP" >/dev/null || die "mkswap"
 	swapon "$SWAP" || die "swapon"

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # A control group with a quarter of the memory that its program works with swaps to a
-# device whose link is cut again and again: no byte is wrong, nobody is stuck.
+# device whose link is cut again and again: no byte is wrong, nobody is stuck. With TLS if
+# POOL_TLS is tls, which test_swap_03 says.
 
 set -u
 # shellcheck source=selftests/lib.sh
@@ -20,7 +21,7 @@ PAGES=$((MIB * 256))
 
 ktap_plan 9
 need_module
-start_pool 128
+start_pool 128 "${POOL_TLS-}"
 start_agent
 echo -1000 >"/proc/$(cat "$WORK/agent.pid")/oom_score_adj"
 swap_on 128
