@@ -355,6 +355,7 @@ void disagg_lane_drop(struct disagg_lane *lane);
 void disagg_tcp_tx_work(struct work_struct *work);
 
 extern const struct disagg_transport disagg_tcp_transport;
+void disagg_reclassify(struct lockdep_map *map);
 
 /* tls.c */
 int disagg_tls_check(struct sock *sk, const char **why);

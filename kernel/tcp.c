@@ -58,24 +58,27 @@ void disagg_tcp_memalloc(bool on)
 		static_branch_dec(&memalloc_socks_key);
 }
 
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
 /*
- * I/O of a file system may have to wait for this socket's lock, which is never so
- * for the sockets of programs: lockdep must know the two apart.
+ * I/O of a file system may have to wait for this socket's locks, which is never so for the
+ * sockets of programs: lockdep must know the two apart. Keys of this module would not do,
+ * since the socket may live longer: a lock keeps its own, in a subclass that nobody else uses.
  */
+void disagg_reclassify(struct lockdep_map *map)
+{
+	lockdep_init_map_type(map, map->name, map->key, MAX_LOCKDEP_SUBCLASSES - 1,
+			      map->wait_type_inner, map->wait_type_outer, map->lock_type);
+}
+#endif
+
 static void disagg_tcp_reclassify(struct sock *sk)
 {
 #ifdef CONFIG_DEBUG_LOCK_ALLOC
-	static struct lock_class_key keys[2][2];
-	bool v6 = sk->sk_family == AF_INET6;
-
 	/* Only the classes: the connection lives, and its locks may be taken meanwhile. */
 	if (!sock_allow_reclassification(sk))
 		return;
-	lockdep_set_class_and_name(&sk->sk_lock.slock, &keys[v6][0],
-				   v6 ? "slock-AF_INET6-DISAGG" : "slock-AF_INET-DISAGG");
-	lockdep_init_map(&sk->sk_lock.dep_map,
-			 v6 ? "sk_lock-AF_INET6-DISAGG" : "sk_lock-AF_INET-DISAGG",
-			 &keys[v6][1], 0);
+	disagg_reclassify(&sk->sk_lock.slock.dep_map);
+	disagg_reclassify(&sk->sk_lock.dep_map);
 #endif
 }
 

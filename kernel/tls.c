@@ -90,15 +90,14 @@ int disagg_tls_check(struct sock *sk, const char **why)
 	return -EPROTONOSUPPORT;
 }
 
-/* As for the socket's own lock, see disagg_tcp_reclassify(). */
+/* As for the socket's own locks, see disagg_reclassify(). */
 void disagg_tls_reclassify(struct sock *sk)
 {
 #ifdef CONFIG_DEBUG_LOCK_ALLOC
-	static struct lock_class_key key;
 	struct tls_context *ctx = tls_get_ctx(sk);
 
 	if (!mutex_is_locked(&ctx->tx_lock))
-		lockdep_set_class_and_name(&ctx->tx_lock, &key, "tls_tx_lock-DISAGG");
+		disagg_reclassify(&ctx->tx_lock.dep_map);
 #endif
 }
 
