@@ -18,8 +18,8 @@
 #help:
 #help: Try and test (in virtual machines; see selftests/lab/README)
 #help:   make demo             the whole thing, once, on real data
-#help:   make check            every test; SUITE=NAME KERNEL=6.1|6.12|7.3|debug for
-#help:                         some
+#help:   make check            every test; SUITE=NAME KERNEL=6.1|6.12|7.3|uml|debug
+#help:                         for some
 #help:   make fuzz             hostile bytes for the programs; TIME=600 seconds,
 #help:                         FUZZ=NAME for one harness (Documentation/testing.rst)
 #help:   make soak             the whole of what check does a tenth of

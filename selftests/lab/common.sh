@@ -16,8 +16,8 @@ LAB_CACHE=${DISAGG_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/disagg-lab}
 # The kernels that the lab knows: series, release that carries it.
 LAB_KERNELS=(6.1 6.12 7.3)
 LAB_BUILD_ONLY=(7.2)
-# Built by the lab itself, from debug.config; only suites that name it run on it.
-LAB_OWN=(debug)
+# Built by the lab itself, from kernel.config and kernel-NAME.config.
+LAB_OWN=(debug uml)
 
 say()
 {
@@ -35,9 +35,15 @@ release_of()
 {
 	case $1 in
 	6.1) echo bookworm ;;
-	6.12 | 7.2 | 7.3 | debug) echo trixie ;;
+	6.12 | 7.2 | 7.3 | debug | uml) echo trixie ;;
 	*) die "no such kernel: $1 (known: ${LAB_KERNELS[*]} ${LAB_OWN[*]}, to build only: ${LAB_BUILD_ONLY[*]})" ;;
 	esac
+}
+
+# own_kernel KERNEL: whether the lab builds it.
+own_kernel()
+{
+	[[ " ${LAB_OWN[*]} " == *" $1 "* ]]
 }
 
 # kernel_version KERNEL DIR: its whole version; DIR is the root's, as root prints it.
@@ -45,10 +51,11 @@ kernel_version()
 {
 	local own
 
-	case $1 in
-	debug) own=$("$LAB_DIR/kernel" "$1") && cat "$own/version" ;;
-	*) cat "$2/root/usr/lib/disagg-lab/kernel-$1" ;;
-	esac
+	if own_kernel "$1"; then
+		own=$("$LAB_DIR/kernel" "$1") && cat "$own/version"
+	else
+		cat "$2/root/usr/lib/disagg-lab/kernel-$1"
+	fi
 }
 
 # A key for this checkout's own build folders: its path, made safe.

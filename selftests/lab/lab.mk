@@ -24,16 +24,16 @@ soak:
 	@SUITE=link TEST='test_[ac]*_01' KERNEL="$(or $(KERNEL),6.12)" FUZZ_CUTS=1000 \
 		TIMEOUT=3600 V="$(V)" selftests/run
 	@SUITE=swap KERNEL="$(or $(KERNEL),6.12)" FUZZ_SWAP=300 TIMEOUT=1200 V="$(V)" selftests/run
-	@SUITE=fault TEST=test_hostile_03 KERNEL=debug FUZZ_REPLIES=1000000 TIMEOUT=7200 V=1 \
+	@SUITE=fault TEST=test_hostile_03 KERNEL=uml FUZZ_REPLIES=1000000 TIMEOUT=7200 V=1 \
 		selftests/run
-	@SUITE=stress TEST=test_cycle_01 KERNEL=debug FUZZ_CYCLES=500 TIMEOUT=7200 V=1 \
+	@SUITE=stress TEST=test_cycle_01 KERNEL=uml FUZZ_CYCLES=500 TIMEOUT=7200 V=1 \
 		selftests/run
 
-# The roots and the debug kernel, so that what follows is quick.
+# The roots and User-Mode Linux, so that what follows is quick.
 lab:
 	@selftests/lab/root trixie
 	@selftests/lab/root bookworm
-	@selftests/lab/kernel debug
+	@selftests/lab/kernel uml
 
 # A shell in a VM: make shell KERNEL=7.3
 shell:

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A VM that is interrupted leaves no process, no mount and no file behind.
+# A VM that is interrupted leaves no process, no mount and no file behind; whether it is
+# QEMU or User-Mode Linux.
 
 set -u
 # shellcheck source=selftests/lib.sh
@@ -10,7 +11,7 @@ VM=$TOP/selftests/lab/vm
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
-ktap_plan 14
+ktap_plan 26
 
 # The processes that were started from this one's VM: found by their console.
 of_vm()
@@ -35,7 +36,7 @@ interrupted()
 	# the background would ignore SIGINT.
 	# shellcheck disable=SC2016 # that shell expands it
 	bash -c 'env --default-signal=INT "$@" & echo $! >"$0/pid"; wait' "$dir" \
-		"$VM" --no-build --log "$dir/console" -- sh -c 'echo up; sleep 600' \
+		"$VM" --kernel "$kernel" --no-build --log "$dir/console" -- sh -c 'echo up; sleep 600' \
 		>"$dir/out" 2>&1 </dev/null &
 	pid=$!
 	wait_for 90 grep -q up "$dir/out" || ktap_note "the VM did not come up: $(cat "$dir/out")"
@@ -80,8 +81,10 @@ none_of()
 
 check "a runner that is terminated leaves no test behind" suite_ended TERM
 check "nor one that is killed" suite_ended KILL
-interrupted INT itself "interrupted"
-interrupted TERM itself "terminated"
-interrupted KILL itself "killed"
-interrupted KILL parent "parent killed"
+for kernel in 6.12 uml; do
+	interrupted INT itself "$kernel, interrupted"
+	interrupted TERM itself "$kernel, terminated"
+	interrupted KILL itself "$kernel, killed"
+	interrupted KILL parent "$kernel, parent killed"
+done
 ktap_done
