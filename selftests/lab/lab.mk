@@ -19,7 +19,7 @@ fuzz:
 # The whole of what `make check` does a tenth of. KERNEL=… for the netlink messages.
 soak:
 	@SUITE=fuzz FUZZ_TIME=60 FUZZ_FRAMES=1000000 TIMEOUT=3600 V="$(V)" selftests/run
-	@SUITE=control TEST=test_fuzz_01 KERNEL="$(KERNEL)" FUZZ_MESSAGES=100000 TIMEOUT=3600 \
+	@SUITE=control TEST=test_fuzz_01 KERNEL="$(or $(KERNEL),6.1 6.12 7.3 uml)" FUZZ_MESSAGES=100000 TIMEOUT=3600 \
 		V="$(V)" selftests/run
 	@SUITE=link TEST='test_[ac]*_01' KERNEL="$(or $(KERNEL),6.12)" FUZZ_CUTS=1000 \
 		TIMEOUT=3600 V="$(V)" selftests/run

@@ -7,8 +7,8 @@
 set -u
 # shellcheck source=selftests/lib.sh
 . "$(dirname "$0")/../lib.sh"
-# The quick one; PLANT_KERNEL=debug is the other.
-kernel=${PLANT_KERNEL:-uml}
+[ "$KERNEL" != none ] || ktap_skip_all "stock kernels see no such thing; name KERNEL=uml or debug"
+kernel=$KERNEL
 lab=$TOP/selftests/lab
 
 # What is made, and a word of what is said about it. The leak is the last script's, after
