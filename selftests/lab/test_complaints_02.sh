@@ -7,8 +7,8 @@
 set -u
 # shellcheck source=selftests/lib.sh
 . "$(dirname "$0")/../lib.sh"
-[ "$KERNEL" != none ] || ktap_skip_all "stock kernels see no such thing; name KERNEL=uml or debug"
-kernel=$KERNEL
+kernel=${KERNEL:-none}
+[ "$kernel" != none ] || ktap_skip_all "stock kernels see no such thing; name KERNEL=uml or debug"
 lab=$TOP/selftests/lab
 
 # What is made, and a word of what is said about it. The leak is the last script's, after

@@ -11,9 +11,10 @@ vm()
 	"$TOP/selftests/lab/vm" --kernel "$kernel" --no-build --timeout 120 "$@"
 }
 
-[ "$KERNEL" != debug ] || ktap_skip_all "it is as the stock kernels"
+kernel=${KERNEL:-none}
+[ "$kernel" != debug ] || ktap_skip_all "it is as the stock kernels"
+[ "$kernel" != none ] || kernel=6.12
 ktap_plan 5
-kernel=${KERNEL/none/6.12}
 check_fails 99 'lkdtm_WARNING' "$kernel: a warning fails the run and is shown" \
 	vm -- sh -c 'modprobe lkdtm 2>/dev/null &&
 		echo WARNING >/sys/kernel/debug/provoke-crash/DIRECT ||

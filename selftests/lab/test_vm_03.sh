@@ -11,9 +11,10 @@ VM=$TOP/selftests/lab/vm
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
-[ "$KERNEL" != debug ] || ktap_skip_all "it is as the stock kernels"
+kernel=${KERNEL:-none}
+[ "$kernel" != debug ] || ktap_skip_all "it is as the stock kernels"
+[ "$kernel" != none ] || kernel=6.12
 ktap_plan 14
-kernel=${KERNEL/none/6.12}
 
 # The processes that were started from this one's VM: found by their console.
 of_vm()
