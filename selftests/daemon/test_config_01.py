@@ -22,6 +22,7 @@ def good(folder):
     """every key of disaggd.yaml(5) is taken."""
     r = check(folder, """
 listen: ["127.0.0.1:7420", "[::1]:7420", "localhost:0"]
+announce: [10.1.0.5, "10.1.0.6:99", "fd00::5", "[fd00::6]:99", "239.1.2.3", "ff02::1%eth0"]
 state-dir: /nowhere
 resources:
   - id: mem0
@@ -63,6 +64,14 @@ def bad(folder):
             (GOOD + "listen:\n- 127.0.0.1\n", 4, "ADDRESS:PORT"),
             (GOOD + "listen:\n- 127.0.0.1:99999\n", 4, "ADDRESS:PORT"),
             (GOOD + "listen:\n- ::1:7420\n", 4, "ADDRESS:PORT"),
+            (GOOD + "announce: 10.1.0.5\n", 3, "list"),
+            (GOOD + "announce:\n- 10.1.0.5\n- node1.example\n", 5, "expected an address"),
+            (GOOD + "announce: ['10.1.0.5:0']\n", 3, "expected an address"),
+            (GOOD + "announce: ['10.1.0.5:99999']\n", 3, "expected an address"),
+            (GOOD + "announce: ['10.1.0.5%eth0']\n", 3, "expected an address"),
+            (GOOD + "announce: ['']\n", 3, "expected an address"),
+            (GOOD + "announce: [[10.1.0.5]]\n", 3, "expected an address"),
+            (GOOD + "announce: [%s]\n" % ",".join(["10.1.0.5"] * 65), 3, "more than 64"),
             (GOOD + "quota: {max-leases: 0}\n", 3, "number"),
             (GOOD + "quota:\n  max-everything: 1\n", 4, "unknown key"),
             (GOOD + "- {id: m, class: memory, size: 1MiB}\n", 3, "taken"),

@@ -14,8 +14,8 @@ import struct
 import subprocess
 import time
 
-GREETING, HELLO, WELCOME, REQUEST, REPLY = (
-    0x52474744, 0x4c484744, 0x4d574744, 0x51524744, 0x50524744)
+GREETING, HELLO, WELCOME, REQUEST, REPLY, ANNOUNCE = (
+    0x52474744, 0x4c484744, 0x4d574744, 0x51524744, 0x50524744, 0x4e414744)
 F_CRC32C, F_DISCARD, F_WRITE_ZEROES, F_FUA, F_FLUSH = 1, 2, 4, 8, 16
 F_ALL = 0x1f
 F_EPOCH = 0x20
@@ -37,9 +37,11 @@ RESERVE_S = struct.Struct("<16sIIQQQ16s32s32s32s32s")
 GRANT = struct.Struct("<16sQQQIII12s32s32s")
 REF = struct.Struct("<16sQQQ24s32s")
 INFO = struct.Struct("<16sQQQQQIII60s32s32s32s32s")
+ANNOUNCE_S = struct.Struct("<IH2sQI12s")
 
 for _s, _size in ((FRAME, 48), (GREETING_S, 64), (HELLO_S, 128), (WELCOME_S, 160),
-                  (RESOURCE, 128), (RESERVE_S, 192), (GRANT, 128), (REF, 96), (INFO, 256)):
+                  (RESOURCE, 128), (RESERVE_S, 192), (GRANT, 128), (REF, 96), (INFO, 256),
+                  (ANNOUNCE_S, 32)):
     assert _s.size == _size, (_s.format, _s.size, _size)
 
 MIB = 1 << 20

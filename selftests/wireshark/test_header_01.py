@@ -23,7 +23,7 @@ def layouts(_folder):
     """every structure of the header is laid out the same in the dissector."""
     want = header.layouts()
     got = {s: [f[:3] for f in fields] for s, fields in header.lua_layouts().items()}
-    assert len(want) == 9 and header.size("lease_info") == 256
+    assert len(want) == 10 and header.size("lease_info") == 256
     assert set(got) == set(want)
     for struct, fields in want.items():
         assert got[struct] == fields, (struct, set(got[struct]) ^ set(fields))
@@ -59,7 +59,8 @@ def names(_folder):
 def port(_folder):
     """the header's port is the dissector's."""
     ours = [x for x in run("tshark", "-G", "decodes").splitlines() if x.endswith("\tdisagg")]
-    assert ours == [f"tcp.port\t{header.constants()['PORT']}\tdisagg"], ours
+    port = header.constants()["PORT"]
+    assert sorted(ours) == [f"{t}.port\t{port}\tdisagg" for t in ("tcp", "udp")], ours
 
 
 @test

@@ -4,6 +4,7 @@
 import atexit
 import os
 import shutil
+import socket
 import tempfile
 import time
 import uuid
@@ -285,6 +286,24 @@ def summary(_folder):
                 "-e", "disagg.lease").strip()
     assert count(f'disagg.lane.lease == "{lease}" && disagg.reply_in') >= 2
     assert count(f"disagg.lease == {lease}") >= 5
+
+
+@test
+def announcements(folder):
+    """an announcement is shown, and what is not quite one is marked."""
+    good = ANNOUNCE_S.pack(ANNOUNCE, 1, bytes(2), 0x1234, 7, bytes(12))
+    with Capture(folder) as capture:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            for data in (good, good[:-1] + b"x", good + b"x", b"none of ours"):
+                s.sendto(data, ("127.0.0.1", PORT))
+    fields = ("disagg.announce.sequence", "disagg.announce.epoch", "disagg.wrong.reserved",
+              "disagg.wrong.length")
+    out = run("tshark", "-n", "-r", capture.path, "-Y", "disagg", "-T", "fields",
+              *[w for f in fields for w in ("-e", f)]).splitlines()
+    assert [[bool(x) for x in line.split("\t")] for line in out] == [
+        [True, True, False, False], [True, True, True, False], [False, False, False, True]], out
+    assert out[0].split("\t")[0] == "7" and int(out[0].split("\t")[1], 0) == 0x1234, out
+    assert "disagg: ANNOUNCE, sequence 7" in run("tshark", "-n", "-r", capture.path)
 
 
 own_network()

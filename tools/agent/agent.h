@@ -121,6 +121,9 @@ extern int epoll_fd;
 __attribute__((format(printf, 2, 3)))
 void say(int level, const char *fmt, ...);
 
+/* announce.c: until a signal ends it; 0 or -errno, which was logged */
+int announcements(uint16_t port, char *const *groups, unsigned int nr_groups);
+
 /* device.c */
 /* Return: whether all is well; if not the module should be asked again some time. */
 bool device_heard(const struct news *news);

@@ -31,6 +31,8 @@
 #define HEAP_BYTES	(8 << 20)	/* handshakes of TLS allocate */
 #define EVENTS		(DEVICES_MAX * DISAGG_MAX_LANES + 2)	/* all that there can be */
 
+#define GROUPS_MAX	16
+
 int epoll_fd = -1;
 static int signal_fd = -1;
 static const char tag_module, tag_signal;
@@ -39,8 +41,11 @@ static void usage(FILE *to)
 {
 	fputs("Usage: disagg-agent [OPTION]...\n"
 	      "Restore the links of this host's disagg devices.\n\n"
-	      "  -V, --version      print the version and exit\n"
-	      "  -h, --help         print this and exit\n\n"
+	      "  -a, --announcements  hear what targets announce, instead\n"
+	      "  -p, --port PORT      on that port of UDP (default 7420)\n"
+	      "  -g, --group ADDRESS  join this multicast group; up to 16\n"
+	      "  -V, --version        print the version and exit\n"
+	      "  -h, --help           print this and exit\n\n"
 	      "See disagg-agent(8).\n", to);
 }
 
@@ -155,19 +160,54 @@ static int loop(void)
 	}
 }
 
+static bool parse_port(const char *text, uint16_t *port)
+{
+	unsigned long value;
+	char *end;
+
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	*port = (uint16_t)value;
+	return *text >= '0' && *text <= '9' && !*end && !errno && value && value <= UINT16_MAX;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
+		{ "announcements", no_argument, NULL, 'a' },
+		{ "port", required_argument, NULL, 'p' },
+		{ "group", required_argument, NULL, 'g' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
+	bool hears_announcements = false, other = false;
+	uint16_t port = DISAGG_WIRE_PORT;
+	char *groups[GROUPS_MAX];
+	unsigned int nr_groups = 0;
 	struct dsg_fault fault;
 	int c, err, lock;
 
 	dsg_standard_fds();
-	while ((c = getopt_long(argc, argv, "Vh", options, NULL)) >= 0) {
+	while ((c = getopt_long(argc, argv, "ap:g:Vh", options, NULL)) >= 0) {
 		switch (c) {
+		case 'a':
+			hears_announcements = true;
+			break;
+		case 'p':
+			other = true;
+			if (parse_port(optarg, &port))
+				break;
+			fprintf(stderr, "disagg-agent: --port %s: expected 1 to 65535\n", optarg);
+			return 2;
+		case 'g':
+			other = true;
+			if (nr_groups == GROUPS_MAX) {
+				fprintf(stderr, "disagg-agent: more than %d groups\n", GROUPS_MAX);
+				return 2;
+			}
+			groups[nr_groups++] = optarg;
+			break;
 		case 'V':
 			puts("disagg-agent " DISAGG_VERSION);
 			return 0;
@@ -179,10 +219,12 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (optind < argc) {
+	if (optind < argc || (other && !hears_announcements)) {
 		usage(stderr);
 		return 2;
 	}
+	if (hears_announcements)
+		return announcements(port, groups, nr_groups) ? 1 : 0;
 	/* Who only looks whether there is an agent holds it for a moment. */
 	lock = dsg_lock(DSG_AGENT_LOCK, false, 2 * DSG_NSEC_PER_SEC, &fault);
 	if (lock < 0) {

@@ -104,8 +104,8 @@ _disaggctl()
 				choices+=' --crc --dry-run --persist'
 				;;
 			'node delete') choices+=' --force --all --boot' ;;
-			'node attach') choices+=' --wait --boot' ;;
-			'node detach') choices+=' --force' ;;
+			'node attach') choices+=' --wait --boot --replace-lost' ;;
+			'node detach') choices+=' --force --missing-ok' ;;
 			'device stats') choices+=' --watch' ;;
 			'device set') choices+=' --io-timeout --fail-fast --dead-after' ;;
 			esac

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "compose.h"
@@ -21,18 +22,21 @@
 #define SLEEP_STEP_NS	100000000	/* in which an interruption is noticed */
 
 static const char *wait_text;
-static bool boot, force;
+static bool boot, replace_lost, force, missing_ok;
 
 const struct option node_attach_options[] = {
 	{ .name = "wait", .arg = "DURATION", .text = &wait_text,
 	  .help = "keep trying for so long if a target is not there yet" },
 	{ .name = "boot", .flag = &boot,
 	  .help = "note that it was attached at boot (disagg-node@.service)" },
+	{ .name = "replace-lost", .flag = &replace_lost,
+	  .help = "empty storage instead of what a target has ended" },
 	{ .name = NULL },
 };
 
 const struct option node_detach_options[] = {
 	{ .name = "force", .flag = &force, .help = "although in use; its I/O fails" },
+	{ .name = "missing-ok", .flag = &missing_ok, .help = "no failure if there is no such node" },
 	{ .name = NULL },
 };
 
@@ -151,6 +155,25 @@ static int settle(const struct dsg_record *record, struct dsg_record_device *dev
 	return fault->code;
 }
 
+/*
+ * A lease that was there has ended. Memory is expected to be lost some time; what storage
+ * had in it is not to be replaced by nothing before somebody has seen that it is gone.
+ */
+static int may_replace(struct cli *cli, const struct dsg_record *record,
+		       const struct dsg_record_device *dev, struct dsg_fault *fault)
+{
+	if (dev->class == DISAGG_WIRE_CLASS_STORAGE && !replace_lost) {
+		dsg_fault_set(fault, DSG_LOST,
+			      "target %s has ended the lease of %s/%s, and what was on it is gone",
+			      dev->target.name, record->name, dev->name);
+		return dsg_fault_hint(fault, "for a new one, which is empty: disaggctl node attach %s --replace-lost",
+				      record->name);
+	}
+	cli_warn(cli, "target %s has ended the lease of %s/%s: it gets a new one, which is empty",
+		 dev->target.name, record->name, dev->name);
+	return 0;
+}
+
 static int sort_out(struct cli *cli, struct dsg_record *record, const struct dsg_probe *probes,
 		    size_t count, bool *lost, struct dsg_fault *fault)
 {
@@ -168,9 +191,8 @@ static int sort_out(struct cli *cli, struct dsg_record *record, const struct dsg
 			dev->step = DSG_LEASE_COMMITTED;
 			continue;
 		}
-		if (dev->step == DSG_LEASE_COMMITTED)
-			cli_warn(cli, "target %s has ended the lease of %s/%s: it gets a new one, which is empty",
-				 dev->target.name, record->name, dev->name);
+		if (dev->step == DSG_LEASE_COMMITTED && may_replace(cli, record, dev, fault))
+			return fault->code;
 		*lost = true;
 		if (want_again(dev, fault))
 			return fault->code;
@@ -312,14 +334,31 @@ static bool may_pass(int err)
 	       err == DSG_ROLLED_BACK;
 }
 
-static void sleep_for(uint64_t ns)
+/* When a target last announced itself, as disagg-attach.service notes it. */
+static struct timespec announced_at(void)
+{
+	struct stat st = { .st_mtim = { 0 } };
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/announced", dsg_rundir());
+	stat(path, &st);
+	return st.st_mtim;
+}
+
+/* For @ns, or until a target announces itself, if none has since @announced. */
+static void sleep_for(uint64_t ns, struct timespec announced)
 {
 	static const struct timespec step = { .tv_nsec = SLEEP_STEP_NS };
 	uint64_t until = dsg_deadline(ns);
 	struct dsg_fault ignored;
 
-	while (dsg_now_ns() < until && !interrupt_check(&ignored))
+	while (dsg_now_ns() < until && !interrupt_check(&ignored)) {
+		struct timespec now = announced_at();
+
+		if (now.tv_sec != announced.tv_sec || now.tv_nsec != announced.tv_nsec)
+			return;
 		nanosleep(&step, NULL);
+	}
 }
 
 /* Try until it is attached, it can't be, or the time is over. */
@@ -332,6 +371,8 @@ static int attach_waiting(struct cli *cli, struct dsg_netlink *nl, const char *n
 	int err;
 
 	for (;;) {
+		/* An announcement while that is tried is one for the next try. */
+		struct timespec announced = announced_at();
 		uint64_t now;
 
 		err = attach_once(cli, nl, name, already, fault);
@@ -347,7 +388,7 @@ static int attach_waiting(struct cli *cli, struct dsg_netlink *nl, const char *n
 		if (pause > deadline - now)
 			pause = deadline - now;
 		progress(cli, "waiting to attach node %s", name);
-		sleep_for(pause);
+		sleep_for(pause, announced);
 		if (interrupt_check(fault))
 			return fault->code;
 		pause = pause * 2 < RETRY_MAX_NS ? pause * 2 : RETRY_MAX_NS;
@@ -428,6 +469,15 @@ static int detach_locked(struct cli *cli, struct dsg_netlink *nl, const char *na
 	return nl ? detach_node(cli, nl, name, force, fault) : 0;
 }
 
+static int print_nothing(struct cli *cli, const char *name)
+{
+	if (cli->json)
+		json_print(cli, json_document());
+	else
+		printf("there is no node %s to detach\n", name);
+	return 0;
+}
+
 int node_detach(struct cli *cli, int argc, char **argv, struct dsg_fault *fault)
 {
 	struct dsg_netlink *nl;
@@ -439,6 +489,10 @@ int node_detach(struct cli *cli, int argc, char **argv, struct dsg_fault *fault)
 		return err;
 	err = detach_locked(cli, nl, argv[0], fault);
 	dsg_unlock(lock);
+	if (err == DSG_NOT_FOUND && missing_ok) {
+		dsg_netlink_close(nl);
+		return print_nothing(cli, argv[0]);
+	}
 	if (!err && cli->json)
 		err = print_node(cli, nl, argv[0], fault);
 	else if (!err)

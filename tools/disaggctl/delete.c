@@ -247,6 +247,44 @@ static bool is_boot_node(const struct host_view *view, const char *name)
 	return false;
 }
 
+/* @err of one of many: the first is the command's, the others are warnings. */
+static void note_failed(struct cli *cli, int err, struct dsg_fault *one, int *first,
+			struct dsg_fault *fault)
+{
+	if (*first)
+		cli_warn(cli, "%s", fault->reason);
+	*fault = *one;
+	*first = err;
+}
+
+/* Nodes that have a file and have not been made yet: only that can go. */
+static int delete_files(struct cli *cli, struct dsg_netlink *nl, const struct host_view *view,
+			struct json_object *list, int first, struct dsg_fault *fault)
+{
+	struct dsg_fault one = { .code = DSG_OK };
+	bool released, forgotten;
+	char **names;
+	size_t count;
+	int err;
+
+	err = dsg_spec_names(&names, &count, &one);
+	if (err) {
+		note_failed(cli, err, &one, &first, fault);
+		return first;
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (host_view_find(view, names[i]))
+			continue;
+		err = delete_node(cli, nl, names[i], &released, &forgotten, &one);
+		if (!err)
+			note_deleted(list, names[i], released, forgotten);
+		else if (err != DSG_NOT_FOUND)
+			note_failed(cli, err, &one, &first, fault);
+	}
+	dsg_names_free(names, count);
+	return first;
+}
+
 static int delete_all(struct cli *cli, struct dsg_netlink *nl, struct json_object *list,
 		      struct dsg_fault *fault)
 {
@@ -274,12 +312,11 @@ static int delete_all(struct cli *cli, struct dsg_netlink *nl, struct json_objec
 		if (!err) {
 			note_deleted(list, name, released, forgotten);
 		} else if (err != DSG_NOT_FOUND) {	/* somebody else was faster */
-			if (first)
-				cli_warn(cli, "%s", fault->reason);
-			*fault = one;
-			first = err;
+			note_failed(cli, err, &one, &first, fault);
 		}
 	}
+	if (boot)
+		first = delete_files(cli, nl, &view, list, first, fault);
 	host_view_free(&view);
 	return first;
 }

@@ -401,6 +401,36 @@ static bool read_plaintext(struct reader *r, yaml_node_t *node, void *to)
 			 read_network, (void **)&c->plaintext, &c->plaintext_count);
 }
 
+/* No names: they would have to be looked up again and again, and this must not wait. */
+static bool read_announce_address(struct reader *r, yaml_node_t *node, void *to)
+{
+	struct announce_config *a = to;
+	const char *s = scalar(node);
+	char address[DSG_HOST_LEN];
+	uint8_t parsed[16];
+
+	if (!s || dsg_address_parse(s, a->host, &a->port))
+		goto bad;
+	/* Which interface is only known when it is there. */
+	strcpy(address, a->host);
+	if (strchr(address, ':'))
+		*strchrnul(address, '%') = '\0';
+	if (inet_pton(AF_INET, address, parsed) == 1 || inet_pton(AF_INET6, address, parsed) == 1)
+		return true;
+bad:
+	return complain(r, node,
+			"expected an address, such as 10.1.0.5, [fd00::5]:%d or ff02::1%%eth0",
+			DISAGG_WIRE_PORT);
+}
+
+static bool read_announce(struct reader *r, yaml_node_t *node, void *to)
+{
+	struct config *c = to;
+
+	return read_list(r, node, "announce", CONFIG_ANNOUNCE_MAX, sizeof(*c->announce),
+			 read_announce_address, (void **)&c->announce, &c->announce_count);
+}
+
 static bool read_key_path(struct reader *r, yaml_node_t *node, void *to)
 {
 	const char *s = scalar(node);
@@ -671,6 +701,7 @@ static bool read_document(struct reader *r)
 		{ "tls", read_tls, c, false },
 		{ "plaintext", read_plaintext, c, false },
 		{ "tenants", read_tenants, c, false },
+		{ "announce", read_announce, c, false },
 	};
 	yaml_node_t *root = yaml_document_get_root_node(&r->doc);
 
@@ -723,6 +754,7 @@ void config_free(struct config *c)
 	}
 	free(c->tenants);
 	free(c->plaintext);
+	free(c->announce);
 	free(c->resources);
 	free(c->state_dir);
 	free(c);

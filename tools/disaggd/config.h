@@ -9,11 +9,13 @@
 
 #include <linux/disagg_wire.h>
 
+#include "target.h"
 #include "tls.h"
 
 #define CONFIG_PATH		"/etc/disagg/disaggd.yaml"
 #define CONFIG_RESOURCES_MAX	256
 #define CONFIG_LISTEN_MAX	16
+#define CONFIG_ANNOUNCE_MAX	64
 #define CONFIG_LIST_MAX		1024	/* networks, tenants, or one's identities */
 #define CONFIG_TENANT_DEFAULT	"default"
 
@@ -27,6 +29,12 @@ struct listen_config {
 	char host[256];
 	uint16_t port;
 	bool tls;
+};
+
+/* struct announce_config - who is told of news; @host: an address; @port: of UDP */
+struct announce_config {
+	char host[DSG_HOST_LEN];
+	uint16_t port;
 };
 
 /* Addresses that begin with the same @bits; IPv4 mapped into IPv6. */
@@ -93,6 +101,8 @@ struct quota_config {
 struct config {
 	struct listen_config listen[CONFIG_LISTEN_MAX];
 	unsigned int listen_count;
+	struct announce_config *announce;
+	unsigned int announce_count;
 	char *state_dir;
 	struct resource_config *resources;
 	unsigned int resource_count;

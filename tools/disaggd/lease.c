@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "access.h"
+#include "announce.h"
 #include "journal.h"
 #include "lease.h"
 #include "log.h"
@@ -78,6 +79,9 @@ static void free_lease(struct lease *l)
 	if (l->next)
 		l->next->link = l->link;
 	count--;
+	/* What a try that failed gives back is no reason for others to try. */
+	if (l->committed)
+		announce_news();
 	explicit_bzero(l->token, sizeof(l->token));
 	free(l);
 }
@@ -262,6 +266,7 @@ static int load(struct candidate *c, uint64_t now)
 		return -ENOMEM;
 	l->resource = r;
 	l->state = row->state == JOURNAL_COMMITTED ? LEASE_COMMITTED : LEASE_RESERVED;
+	l->committed = l->state == LEASE_COMMITTED;
 	l->generation = row->generation;
 	l->attrs = row->attrs;
 	l->size = row->size;
@@ -661,6 +666,7 @@ void lease_worker_ready(struct lease *l, uint16_t status)
 		l->state = LEASE_RESERVED;
 	} else {
 		l->state = LEASE_COMMITTED;
+		l->committed = true;
 		l->expires = expiry_after(l->lease_ns);
 		log_info("lease %llu: committed, worker %d",
 			 (unsigned long long)l->generation, (int)l->worker->pid);

@@ -30,6 +30,7 @@ enum lease_state {
  * @tenant: whose it is
  * @held: bytes that are taken from the resource; above @size while it is growing
  * @offset: start of the extent (storage)
+ * @committed: it is, or was before it began to end
  * @publishing: its worker has yet to let the lanes use what RESIZE added
  * @expires: monotonic ns, 0: never
  * @worker: its worker, NULL if there is none now
@@ -51,6 +52,7 @@ struct lease {
 	uint64_t offset;
 	uint64_t lease_ns;
 	uint64_t expires;
+	bool committed;
 	bool publishing;
 	uint64_t read_bytes;
 	uint64_t written_bytes;

@@ -160,3 +160,12 @@ void listeners_close(void)
 		close(listeners[count].source.fd);
 	}
 }
+
+socklen_t listener_address(unsigned int i, struct sockaddr_storage *address)
+{
+	socklen_t len = sizeof(*address);
+
+	if (i >= count || getsockname(listeners[i].source.fd, (struct sockaddr *)address, &len))
+		return 0;
+	return len;
+}

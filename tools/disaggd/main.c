@@ -16,6 +16,7 @@
 
 #include <systemd/sd-daemon.h>
 
+#include "announce.h"
 #include "config.h"
 #include "file.h"
 #include "journal.h"
@@ -130,10 +131,13 @@ static int serve_until(bool (*done)(void), uint64_t deadline)
 	while (!done() && dsg_now_ns() < deadline) {
 		uint64_t now = dsg_now_ns();
 		uint64_t next = leases_check(now), other = sessions_check(now);
+		uint64_t announcement = announce_check(now);
 		int err;
 
 		if (other < next)
 			next = other;
+		if (announcement < next)
+			next = announcement;
 		if (deadline < next)
 			next = deadline;
 		if (told != leases_count()) {
@@ -193,11 +197,13 @@ static int run(const struct config *config)
 		goto out_listeners;
 
 	leases_keep();
+	announce_open(config);
 	notify("READY=1\n");
 	err = serve_until(asked_to_stop, DSG_NO_DEADLINE);
 
 	log_info("stopping");
 	notify("STOPPING=1\n");
+	announce_close();
 	listeners_close();
 	leases_stop(STOP_GRACE_NS);
 	serve_until(all_quiet, dsg_deadline(STOP_GRACE_NS + DSG_NSEC_PER_SEC));

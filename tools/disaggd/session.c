@@ -388,7 +388,7 @@ static bool drop_oldest(bool hello_only)
 }
 
 /* A worker that dies costs nothing that the kernel had; a kernel that dies does. */
-static uint64_t epoch(void)
+uint64_t session_epoch(void)
 {
 	static uint64_t value;
 	char boot[DSG_UUID_STRLEN] = "";
@@ -420,7 +420,7 @@ void session_start(int fd, const struct config *config, const struct tenant_conf
 		.features = htole64(DISAGG_WIRE_F_ALL | DISAGG_WIRE_F_EPOCH),
 		.max_payload = htole32(DISAGG_WIRE_MAX_PAYLOAD),
 		.max_depth = htole32(DISAGG_WIRE_MAX_DEPTH),
-		.epoch = htole64(epoch()),
+		.epoch = htole64(session_epoch()),
 	};
 	struct session *s;
 

@@ -72,6 +72,8 @@ static inline void *session_payload(struct session *s)
 }
 
 struct session *session_first(void);
+/* What GREETING says of the host's epoch; never zero. */
+uint64_t session_epoch(void);
 
 /* Close what is overdue; when to look again. */
 uint64_t sessions_check(uint64_t now);

@@ -142,6 +142,7 @@ const char *dsg_code_name(enum dsg_code code)
 		[DSG_ROLLBACK_INCOMPLETE] = "rollback-incomplete",
 		[DSG_UNREACHABLE] = "unreachable",
 		[DSG_DENIED] = "denied",
+		[DSG_LOST] = "lost",
 	};
 
 	return names[code];

@@ -21,6 +21,7 @@ enum dsg_code {
 	DSG_ROLLBACK_INCOMPLETE = 7,
 	DSG_UNREACHABLE = 8,
 	DSG_DENIED = 9,
+	DSG_LOST = 10,
 };
 
 /**

@@ -64,6 +64,14 @@ char *dsg_spec_path(const char *name, char path[PATH_MAX])
 	return path;
 }
 
+int dsg_spec_names(char ***names, size_t *count, struct dsg_fault *fault)
+{
+	char dir[PATH_MAX];
+
+	snprintf(dir, sizeof(dir), "%s/nodes.d", dsg_confdir());
+	return dsg_file_names(dir, ".yaml", names, count, fault);
+}
+
 bool dsg_spec_exists(const char *name)
 {
 	char path[PATH_MAX];

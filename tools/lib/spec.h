@@ -68,6 +68,8 @@ int dsg_spec_save(const struct dsg_spec *spec, struct dsg_fault *fault);
 int dsg_spec_remove(const char *name, struct dsg_fault *fault);
 /* Whether there is a file for node @name. */
 bool dsg_spec_exists(const char *name);
+/* Names of all nodes that have one, sorted; dsg_names_free() them. */
+int dsg_spec_names(char ***names, size_t *count, struct dsg_fault *fault);
 /* The file of node @name. Returns @path. */
 char *dsg_spec_path(const char *name, char path[4096]);
 

@@ -16,6 +16,7 @@ local wire = {
 	MAGIC_WELCOME = 0x4d574744,
 	MAGIC_REQUEST = 0x51524744,
 	MAGIC_REPLY = 0x50524744,
+	MAGIC_ANNOUNCE = 0x4e414744,
 	NAME_LEN = 32,
 	REASON_LEN = 96,
 	UUID_LEN = 16,
@@ -189,6 +190,14 @@ local layouts = {
 		{ "node", "char", wire.NAME_LEN },
 		{ "device", "char", wire.NAME_LEN },
 		{ "host", "char", wire.NAME_LEN },
+	},
+	announce = {
+		{ "magic", "le32", as = "magic", names = "MAGIC_" },
+		{ "version", "le16", as = "version" },
+		{ "reserved", "u8", 2, as = "reserved" },
+		{ "epoch", "le64", hex = true },
+		{ "sequence", "le32" },
+		{ "reserved2", "u8", 12, as = "reserved" },
 	},
 }
 
@@ -813,9 +822,36 @@ local function show_message(tvb, at, size, pinfo, root, message, frame)
 	say(pinfo, text)
 end
 
+-- A datagram is one announcement, or none of ours.
+local function show_announcement(tvb, pinfo, root)
+	local size = sizes.announce
+
+	if tvb:len() < 4 or tvb(0, 4):le_uint() ~= wire.MAGIC_ANNOUNCE then
+		return 0
+	end
+	pinfo.cols.protocol = "disagg"
+	local tree = root:add(disagg, tvb(), "disagg ")
+	local text = "ANNOUNCE"
+	if tvb:len() == size then
+		show_layout(tvb, 0, tree, "announce")
+		text = ("ANNOUNCE, sequence %u"):format(number(tvb, 0, "announce", "sequence"))
+	else
+		tree:add(shown.undecoded, tvb())
+		flag(tree, wrong.length)
+	end
+	tree:append_text(text)
+	say(pinfo, text)
+	return tvb:len()
+end
+
+local UDP = 3	-- in pinfo.port_type
+
 function disagg.dissector(tvb, pinfo, root)
 	local at = 0
 
+	if pinfo.port_type == UDP then
+		return show_announcement(tvb, pinfo, root)
+	end
 	pinfo.cols.protocol = "disagg"
 	while at < tvb:len() do
 		local message, size, frame = measure(tvb, at, connection(pinfo))
@@ -856,6 +892,7 @@ local tcp_port = DissectorTable.get("tcp.port")
 local ports = disagg.prefs.ports
 
 tcp_port:add(ports, disagg)
+DissectorTable.get("udp.port"):add(wire.PORT, disagg)
 
 function disagg.prefs_changed()
 	if ports ~= disagg.prefs.ports then

@@ -27,6 +27,7 @@
 #define DISAGG_WIRE_MAGIC_WELCOME	0x4d574744U	/* "DGWM" */
 #define DISAGG_WIRE_MAGIC_REQUEST	0x51524744U	/* "DGRQ" */
 #define DISAGG_WIRE_MAGIC_REPLY		0x50524744U	/* "DGRP" */
+#define DISAGG_WIRE_MAGIC_ANNOUNCE	0x4e414744U	/* "DGAN" */
 
 /* Sizes of things that people see. Strings are NUL-padded, and NUL-terminated. */
 #define DISAGG_WIRE_NAME_LEN		32
@@ -367,5 +368,24 @@ struct disagg_wire_lease_info {
 };
 
 DISAGG_WIRE_SIZE(disagg_wire_lease_info, 256);
+
+/**
+ * struct disagg_wire_announce - target to hosts, a datagram of its own (UDP)
+ * @magic: DISAGG_WIRE_MAGIC_ANNOUNCE
+ * @version: DISAGG_WIRE_VERSION
+ * @epoch: as in GREETING
+ * @sequence: which occasion since the daemon was started, from zero; said again, it
+ *	is the same
+ */
+struct disagg_wire_announce {
+	__le32	magic;
+	__le16	version;
+	__u8	reserved[2];
+	__le64	epoch;
+	__le32	sequence;
+	__u8	reserved2[12];
+};
+
+DISAGG_WIRE_SIZE(disagg_wire_announce, 32);
 
 #endif /* _UAPI_LINUX_DISAGG_WIRE_H */
