@@ -2,19 +2,23 @@
 # SPDX-License-Identifier: GPL-2.0
 """Announcements: who gets them, what is in them, and when there are none."""
 import socket
+import struct
 import time
 
 from ktap import main, test
 from wire import *
 
+SO_TIMESTAMPNS = 35
 MEMORY_RES = "{id: mem, class: memory, size: 64MiB}"
 
 
 class Host:
-    """Who is announced to: a socket of its own, with the time each datagram came."""
+    """Who is announced to: a socket of its own. The kernel notes when a datagram comes,
+    which may be long before it is read."""
 
     def __init__(self, family=socket.AF_INET, address="127.0.0.1"):
         self.sock = socket.socket(family, socket.SOCK_DGRAM)
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.sock.bind((address, 0))
         self.port = self.sock.getsockname()[1]
 
@@ -26,10 +30,11 @@ class Host:
         """(time, sequence) of the next, or None; all else in it is checked."""
         self.sock.settimeout(seconds)
         try:
-            data, self.source = self.sock.recvfrom(1000)
+            data, ancillary, _, self.source = self.sock.recvmsg(1000, 100)
         except TimeoutError:
             return None
-        at = time.monotonic()
+        seconds, ns = struct.unpack("qq", ancillary[0][2])
+        at = seconds + ns / 1e9
         magic, version, zero, self.epoch, sequence, zeroes = ANNOUNCE_S.unpack(data)
         assert magic == ANNOUNCE and version == 1 and not any(zero + zeroes), data
         return at, sequence
@@ -79,7 +84,7 @@ def freed(folder):
         grant = c.lease(MIB)
         assert host.next(5)[1] == 0
         c.release(grant)
-        at = time.monotonic()
+        at = time.time()
         got = host.next(5)
         while got[1] == 0:
             got = host.next(5)

@@ -469,7 +469,7 @@ local function show_layout(tvb, at, tree, message)
 			show_bits(item, field, range)
 		elseif field.values and not field.values[range:le_uint()] then
 			flag(item, wrong.value)
-		elseif field[1] == "reserved" and not zero(range) then
+		elseif field.as == "reserved" and not zero(range) then
 			flag(item, wrong.reserved)
 		end
 	end
