@@ -3,10 +3,13 @@
 """Announcements: who gets them, what is in them, and when there are none."""
 import socket
 import struct
+import sys
 import time
 
+sys.dont_write_bytecode = True
+
+from tlsd import *
 from ktap import main, test
-from wire import *
 
 SO_TIMESTAMPNS = 35
 MEMORY_RES = "{id: mem, class: memory, size: 64MiB}"
