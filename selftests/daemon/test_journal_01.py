@@ -94,7 +94,7 @@ def between(folder):
             c = d.control()
             txid = os.urandom(16)
             c.sock.sendall(c.frame(RESERVE, RESERVE_S.pack(
-                txid, STORAGE, 0, MIB, 0, 0, bytes(16), b"", b"n", b"d", b"h")))
+                c.sealed(txid), STORAGE, 0, MIB, 0, 0, bytes(16), b"", b"n", b"d", b"h")))
             if i % 3 == 0:
                 c.reply()
             elif i % 3 == 1:

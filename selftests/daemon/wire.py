@@ -246,13 +246,16 @@ class Control(Connection):
         self.seal = hmac.new(x25519(SECRET, self.nonce), self.nonce + PUBLIC,
                              hashlib.sha256).digest()
 
+    def sealed(self, txid):
+        """As the next frame has it."""
+        mask = hmac.new(self.seal, struct.pack("<I", self.tag + 1), hashlib.sha256).digest()
+        return bytes(a ^ b for a, b in zip(txid, mask))
+
     def reserve(self, size, cls=MEMORY, txid=None, id=b"", ttl=0, lease_ns=0, attrs=0,
                 node=b"n", device=b"d", host=b"test"):
-        mask = hmac.new(self.seal, struct.pack("<I", self.tag + 1), hashlib.sha256).digest()
-        txid = bytes(a ^ b for a, b in zip(txid or os.urandom(16), mask))
         return Grant(self.call(RESERVE, RESERVE_S.pack(
-            txid, cls, attrs, size, ttl, lease_ns, bytes(16), id, node, device, host)),
-            seal=self.seal)
+            self.sealed(txid or os.urandom(16)), cls, attrs, size, ttl, lease_ns,
+            bytes(16), id, node, device, host)), seal=self.seal)
 
     def ref(self, op, grant, size=0, lease_ns=0, generation=None, proof=None,
             reserved=bytes(24)):
