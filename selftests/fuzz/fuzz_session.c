@@ -36,6 +36,7 @@
 #define PATCHES(byte)	((byte) >> 4)
 
 #define CONNS		3
+#define TAG		7	/* of every frame */
 #define STEPS_MAX	48
 #define LEASE_SIZE	65536
 #define LEASE_GROWN	(512U << 10)	/* it has to make way for a new one then */
@@ -45,6 +46,7 @@ struct conn {
 	bool control;		/* it has said so */
 	size_t have;
 	uint8_t nonce[DISAGG_WIRE_KEY_LEN];
+	uint8_t seal[DISAGG_WIRE_KEY_LEN];
 	uint8_t in[sizeof(struct disagg_wire_frame) + DISAGG_WIRE_MAX_CONTROL + 256];
 };
 
@@ -252,6 +254,19 @@ static void conn_send(struct conn *c, const void *data, size_t len, bool cut)
 
 /* ---- steps ---- */
 
+/*
+ * The client's public key is X25519's base point, so that what both sides share is the
+ * target's: nobody's secret, and known without one.
+ */
+static void agree_on_seal(struct conn *c, const struct disagg_wire_hello *hello)
+{
+	uint8_t both[2 * DISAGG_WIRE_KEY_LEN];
+
+	memcpy(both, c->nonce, sizeof(c->nonce));
+	memcpy(both + sizeof(c->nonce), hello->proof, sizeof(hello->proof));
+	fuzz_assert(!dsg_hmac(c->nonce, both, sizeof(both), c->seal));
+}
+
 static void say_hello(struct conn *c, struct fuzz_in *in, uint8_t step)
 {
 	struct disagg_wire_hello hello = {
@@ -280,8 +295,9 @@ static void say_hello(struct conn *c, struct fuzz_in *in, uint8_t step)
 		if (LATE(step))
 			take_patches(in, &hello, sizeof(hello), PATCHES(step));
 	} else {
-		hello.proof[0] = 9;	/* the base point is a public key as any other */
+		hello.proof[0] = 9;
 		take_patches(in, &hello, sizeof(hello), PATCHES(step));
+		agree_on_seal(c, &hello);
 	}
 	if (c->have == sizeof(struct disagg_wire_greeting))
 		c->control = le16toh(hello.mode) == DISAGG_WIRE_MODE_CONTROL;
@@ -345,13 +361,14 @@ static void say_frame(struct conn *c, struct fuzz_in *in, uint8_t step)
 	size_t len = 0;
 
 	f.op = op & 0x7f;
-	f.tag = htole32(7);
-	f.generation = htole32(7);
+	f.tag = htole32(TAG);
+	f.generation = htole32(TAG);
 	switch (f.op) {
 	case DISAGG_WIRE_OP_RESERVE:
 		len = make_reserve(in, payload);
 		if (!LATE(step))
 			take_patches(in, payload, len, PATCHES(step));
+		fuzz_assert(!dsg_seal_reserve(c->seal, TAG, (void *)payload));
 		break;
 	case DISAGG_WIRE_OP_COMMIT:
 	case DISAGG_WIRE_OP_RELEASE:
