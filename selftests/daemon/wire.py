@@ -59,7 +59,26 @@ def _crc_table():
 _TABLE = _crc_table()
 
 
+def _kernel_crc():
+    """The kernel's CRC32C, where there is one; in an emulated guest the table takes seconds
+    for a megabyte."""
+    try:
+        s = socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET)
+        s.bind(("hash", "crc32c"))
+        return s
+    except OSError:
+        return None
+
+
+_KERNEL = _kernel_crc()
+
+
 def crc32c(data):
+    if _KERNEL and len(data) >= 256:
+        op, _ = _KERNEL.accept()
+        with op:
+            assert op.send(data) == len(data)
+            return int.from_bytes(op.recv(4), "little")
     crc = 0xffffffff
     for byte in data:
         crc = crc >> 8 ^ _TABLE[(crc ^ byte) & 255]

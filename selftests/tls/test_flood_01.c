@@ -9,14 +9,12 @@
  */
 #include "ktls.h"
 
-#include <gnutls/crypto.h>
 #include <sys/syscall.h>
+
+#include "../tlsd/records.h"
 
 #define LONG		(1 << 20)	/* one request of the largest kind */
 #define RECORDS		(1 << 20)
-#define HEADER		5
-#define TAG		16
-#define RECORD(text)	(HEADER + (text) + 1 + TAG)
 #define TIMEOUT_MS	1000
 /* The block layer looks for late requests about once a second; and the guest is slow. */
 #define SLACK_MS	2500
@@ -30,19 +28,10 @@ static gnutls_aead_cipher_hd_t key;
 /* The one with @number in a connection, as tls_key() has set up for the target. */
 static void seal(char *record, uint64_t number, const void *text, size_t len)
 {
-	unsigned char nonce[12], inner[sizeof(struct disagg_wire_frame) + 1];
-	size_t room = len + 1 + TAG;
+	unsigned char iv[RECORD_IV];
 
-	memcpy(record, "\27\3\3", 3);
-	record[3] = room >> 8;
-	record[4] = room & 255;
-	memset(nonce, 0x21, sizeof(nonce));
-	for (int i = 0; i < 8; i++)
-		nonce[11 - i] ^= number >> 8 * i;
-	memcpy(inner, text, len);
-	inner[len] = RECORD_DATA;
-	if (gnutls_aead_cipher_encrypt(key, nonce, sizeof(nonce), record, HEADER, TAG, inner,
-				       len + 1, record + HEADER, &room))
+	memset(iv, 0x21, sizeof(iv));
+	if (record_seal(key, iv, number, text, len, record))
 		bail("a record is not encrypted");
 }
 
@@ -73,9 +62,9 @@ static struct flood floods[] = {
 
 static void make_flood(struct flood *f)
 {
-	f->records = malloc(RECORDS * RECORD(f->text));
+	f->records = malloc(RECORDS * RECORD_LEN(f->text));
 	for (uint64_t i = 0; i < RECORDS; i++)
-		seal(f->records + i * RECORD(f->text), i + 1, dg_zeros, f->text);
+		seal(f->records + i * RECORD_LEN(f->text), i + 1, dg_zeros, f->text);
 }
 
 struct target {
@@ -91,7 +80,7 @@ struct target {
 static bool first_record(struct target *t)
 {
 	struct disagg_wire_frame frame;
-	char record[RECORD(sizeof(frame))];
+	char record[RECORD_LEN(sizeof(frame))];
 	size_t len = t->reads ? sizeof(frame) : 0;
 
 	if (t->reads) {
@@ -102,13 +91,13 @@ static bool first_record(struct target *t)
 		frame.payload = frame.length;
 	}
 	seal(record, 0, &frame, len);
-	return write_all(t->fd, record, RECORD(len));
+	return write_all(t->fd, record, RECORD_LEN(len));
 }
 
 static void *target_main(void *data)
 {
 	struct target *t = data;
-	size_t all = RECORDS * RECORD(t->flood->text);
+	size_t all = RECORDS * RECORD_LEN(t->flood->text);
 
 	if (first_record(t)) {
 		while (t->sent < all) {

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """What is wrong on the wire is marked, and nothing on it makes the dissector stumble."""
+import atexit
 import os
 import random
+import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -136,24 +139,31 @@ def garbage(folder):
     assert [m for m in got if "wrong.magic" in marks(m)]
 
 
-def _session(folder):
+_path = []
+
+
+def _session():
     """A capture with some of everything in it."""
-    with Capture(folder) as capture, Daemon(folder, listen=7420) as d:
-        c = d.control()
-        c.inventory()
-        lane = d.lane(c.lease(4 * MIB), features=0)
-        for i in range(20):
-            lane.write(i * 65536, pattern(i, 65536))
-            lane.read(i * 65536, 65536)
-        lane.call(PING)
-        c.leases()
-    return capture.path
+    if not _path:
+        folder = tempfile.mkdtemp(prefix="capture-")
+        atexit.register(shutil.rmtree, folder)
+        with Capture(folder) as capture, Daemon(folder, listen=7420) as d:
+            c = d.control()
+            c.inventory()
+            lane = d.lane(c.lease(4 * MIB), features=0)
+            for i in range(20):
+                lane.write(i * 65536, pattern(i, 24576))
+                lane.read(i * 65536, 24576)
+            lane.call(PING)
+            c.leases()
+        _path.append(capture.path)
+    return _path[0]
 
 
 @test
 def beginning(folder):
     """a capture that begins in the middle of a payload comes to know where frames start."""
-    path, late = _session(folder), os.path.join(folder, "late.pcapng")
+    path, late = _session(), os.path.join(folder, "late.pcapng")
     frames = [p for p in dissect(path) if p.messages]
     writes = [p.number for p in frames if p.messages[0].fields.get("disagg.op") and
               p.messages[0].number("disagg.op") == WRITE and p.segments]
@@ -169,7 +179,7 @@ def beginning(folder):
 @test
 def truncated(folder):
     """of packets that were not captured in full, there is what there is."""
-    path, short = _session(folder), os.path.join(folder, "short.pcapng")
+    path, short = _session(), os.path.join(folder, "short.pcapng")
     run("editcap", "-s", "120", path, short)
     got = messages(dissect(short))
     assert sum("disagg.truncated" in m.experts for m in got) > 20
@@ -179,7 +189,7 @@ def truncated(folder):
 @test
 def garbled(folder):
     """garbled packets do not make it fail: no error in Lua."""
-    path, bad = _session(folder), os.path.join(folder, "bad.pcapng")
+    path, bad = _session(), os.path.join(folder, "bad.pcapng")
     for seed in range(1, 6):
         # It says which packets are too short to be garbled.
         subprocess.run(["editcap", "--seed", str(seed), "-o", "66", "-E", "0.01", path, bad],

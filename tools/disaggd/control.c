@@ -146,7 +146,7 @@ static uint16_t check_ref(struct session *s, const struct disagg_wire_lease_ref 
 
 	if (status)
 		return status;
-	if (dsg_lease_ref_proof((*l)->token, s->nonce, op, ref, proof) ||
+	if (dsg_lease_ref_proof((*l)->token, s->keys.nonce, op, ref, proof) ||
 	    !dsg_equal(proof, ref->proof, sizeof(proof)))
 		return DISAGG_WIRE_E_DENIED;
 	if (le64toh(ref->generation) != (*l)->generation)

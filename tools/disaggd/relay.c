@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -22,7 +23,7 @@
 #include "tls.h"
 
 #define HANDSHAKE_NS	(5 * DSG_NSEC_PER_SEC)
-#define HANDSHAKES_MAX	64U	/* clients that have not said who they are */
+#define HANDSHAKES_MAX	64U	/* clients that have not said HELLO */
 
 /* File descriptors that it starts with, besides 0 to 2. */
 #define RELAY_FD_PARENT	3
@@ -34,21 +35,29 @@ struct relay_setup {
 	char peer[64];
 };
 
-/* With the socket that carries what the client says, decrypted. */
+/*
+ * What it reports: first who the client is, to which the parent's answer is a GREETING;
+ * then what he said to that, with the socket that carries what he says next.
+ */
 struct relay_report {
 	char identity[DSG_IDENTITY_LEN];
+	struct disagg_wire_hello hello;
 };
 
 /**
  * struct relay - the parent's handle
- * @reports: its socket, until it has reported
+ * @reports: its socket, until it has reported HELLO
  * @exit: its pidfd
+ * @tenant: the client's, once it has reported him
+ * @keys: of the GREETING
  */
 struct relay {
 	struct relay *next;
 	struct relay **link;
 	struct source reports;
 	struct source exit;
+	const struct tenant_config *tenant;
+	struct session_keys keys;
 	char peer[64];
 };
 
@@ -67,6 +76,7 @@ static void stop_listening(struct relay *r)
 	loop_remove(&r->reports);
 	close(r->reports.fd);
 	r->reports.fd = -1;
+	explicit_bzero(&r->keys, sizeof(r->keys));
 	shaking--;
 }
 
@@ -94,8 +104,8 @@ static void on_exit_source(struct source *source, uint32_t events)
 	relay_free(r);
 }
 
-/* The socket that came with the message, or -1. */
-static int receive_report(int from, struct relay_report *report)
+/* Return: 0 with the socket that came with it, or -1, in *@fd; or -EPROTO. */
+static int receive_report(int from, struct relay_report *report, int *fd)
 {
 	union {
 		struct cmsghdr header;
@@ -108,38 +118,53 @@ static int receive_report(int from, struct relay_report *report)
 	};
 	ssize_t n = recvmsg(from, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
-	int fd = -1;
 
+	*fd = -1;
 	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
 	    c->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&fd, CMSG_DATA(c), sizeof(int));
-	if (fd >= 0 && (n != (ssize_t)sizeof(*report) || !memchr(report->identity, '\0',
-								 sizeof(report->identity)))) {
-		close(fd);
-		fd = -1;
+		memcpy(fd, CMSG_DATA(c), sizeof(int));
+	if (n == (ssize_t)sizeof(*report) &&
+	    memchr(report->identity, '\0', sizeof(report->identity)))
+		return 0;
+	if (*fd >= 0)
+		close(*fd);
+	return -EPROTO;
+}
+
+/* Return: whether there is more to come. */
+static bool identified(struct relay *r, const struct relay_report *report)
+{
+	struct disagg_wire_greeting greeting;
+
+	r->tenant = access_identity(conf, report->identity);
+	if (!r->tenant) {
+		log_warning("connection from %s refused: %s is in no tenant's identities",
+			    r->peer, report->identity);
+		return false;
 	}
-	return fd;
+	return !session_greet(&greeting, &r->keys) &&
+	       send(r->reports.fd, &greeting, sizeof(greeting),
+		    MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof(greeting);
 }
 
 static void on_report(struct source *source, uint32_t events)
 {
 	struct relay *r = (struct relay *)((char *)source - offsetof(struct relay, reports));
-	const struct tenant_config *tenant;
 	struct relay_report report;
-	int fd = receive_report(source->fd, &report);
+	int fd;
 
 	(void)events;
-	stop_listening(r);
-	if (fd < 0)
-		return;		/* it has said why, and ends */
-	tenant = access_identity(conf, report.identity);
-	if (tenant) {
-		session_start(fd, conf, tenant, r->peer);
-	} else {
-		log_warning("connection from %s refused: %s is in no tenant's identities",
-			    r->peer, report.identity);
-		close(fd);
+	if (receive_report(source->fd, &report, &fd)) {
+		stop_listening(r);	/* it has said why, and ends */
+		return;
 	}
+	if (fd < 0 && !r->tenant && identified(r, &report))
+		return;
+	if (fd >= 0 && r->tenant)
+		session_resume(fd, conf, r->tenant, r->peer, &r->keys, &report.hello);
+	else if (fd >= 0)
+		close(fd);
+	stop_listening(r);
 }
 
 /*
@@ -280,43 +305,78 @@ static void confine(void)
 		close(fd);
 }
 
-static int report(const char *identity, int fd)
+/* @fd may be -1 for none. */
+static int report(const struct relay_report *r, int fd)
 {
 	union {
 		struct cmsghdr header;
 		char space[CMSG_SPACE(sizeof(int))];
 	} control = { 0 };
-	struct relay_report r = { .identity = "" };
-	struct iovec iov = { &r, sizeof(r) };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = &control, .msg_controllen = sizeof(control.space),
-	};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	struct iovec iov = { (void *)r, sizeof(*r) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-	snprintf(r.identity, sizeof(r.identity), "%s", identity);
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	return sendmsg(RELAY_FD_PARENT, &msg, MSG_NOSIGNAL) == sizeof(r) ? 0 : -errno;
+	if (fd >= 0) {
+		struct cmsghdr *c = &control.header;
+
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control.space);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	}
+	return sendmsg(RELAY_FD_PARENT, &msg, MSG_NOSIGNAL) == sizeof(*r) ? 0 : -errno;
 }
 
-/* The handshake has ended well: give the connection to the parent, and carry it. */
-static int serve(struct dsg_tls *tls, bool ktls, struct dsg_error *error)
+/*
+ * Who the client is, and what he says to that: HELLO in @r. 0; or -errno and why, which
+ * is nothing where nobody need be told.
+ */
+static int greet(struct dsg_tls *tls, struct relay_report *r, struct dsg_error *error)
 {
-	int err = ktls ? dsg_tls_to_kernel(tls, error) : -EOPNOTSUPP;
+	struct disagg_wire_greeting greeting;
+	int err;
+
+	snprintf(r->identity, sizeof(r->identity), "%s", dsg_tls_identity(tls));
+	err = report(r, -1);
+	if (err)
+		return err;
+	/* Without an answer he is not wanted. */
+	if (recv(RELAY_FD_PARENT, &greeting, sizeof(greeting), 0) != sizeof(greeting))
+		return -EACCES;
+	err = dsg_tls_send_all(tls, &greeting, sizeof(greeting), dsg_deadline(HELLO_TIMEOUT_NS));
+	if (!err)
+		err = dsg_tls_recv_all(tls, &r->hello, sizeof(r->hello),
+				       dsg_deadline(HELLO_TIMEOUT_NS));
+	if (err == -ETIMEDOUT)
+		snprintf(error->text, sizeof(error->text), "no HELLO in time");
+	else if (err && err != -ECONNRESET)
+		snprintf(error->text, sizeof(error->text), "no HELLO: %s",
+			 dsg_tls_alert(tls) ? dsg_tls_alert(tls) : strerror(-err));
+	return err;
+}
+
+/*
+ * Give the connection to the parent, and carry it. The kernel decrypts lanes only: it
+ * does so for as long as there is something to decrypt, which may be for ever, and
+ * whoever reads can't be told to stop. A worker has but one lease, the parent has all.
+ */
+static int serve(struct dsg_tls *tls, bool ktls, const struct relay_report *r,
+		 struct dsg_error *error)
+{
+	bool lane = le16toh(r->hello.mode) == DISAGG_WIRE_MODE_LANE;
+	int err = lane && ktls ? dsg_tls_to_kernel(tls, error) : -EOPNOTSUPP;
 	int pair[2];
 
 	if (!err)
-		return report(dsg_tls_identity(tls), RELAY_FD_CLIENT);
+		return report(r, RELAY_FD_CLIENT);
 	if (err != -EOPNOTSUPP)
 		return err;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
 		snprintf(error->text, sizeof(error->text), "socketpair: %s", strerror(errno));
 		return -errno;
 	}
-	err = report(dsg_tls_identity(tls), pair[1]);
+	err = report(r, pair[1]);
 	close(pair[1]);
 	close(RELAY_FD_PARENT);
 	if (!err)
@@ -329,6 +389,7 @@ int relay_main(void)
 	struct dsg_error error = { .err = 0 };
 	struct dsg_creds *creds = NULL;
 	struct dsg_tls *tls = NULL;
+	struct relay_report r = { .identity = "" };
 	struct relay_setup setup;
 	int err;
 
@@ -345,8 +406,10 @@ int relay_main(void)
 	if (!err)
 		err = dsg_tls_handshake_until(tls, dsg_deadline(HANDSHAKE_NS), &error);
 	if (!err)
-		err = serve(tls, setup.ktls, &error);
-	if (err)
+		err = greet(tls, &r, &error);
+	if (!err)
+		err = serve(tls, setup.ktls, &r, &error);
+	if (err && *error.text)
 		log_warning("connection from %s refused: %s", setup.peer, error.text);
 	dsg_tls_free(tls);
 	dsg_creds_free(creds);

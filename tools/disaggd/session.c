@@ -19,7 +19,6 @@
 #include "session.h"
 #include "wire.h"
 
-#define HELLO_TIMEOUT_NS	(5 * DSG_NSEC_PER_SEC)
 #define IDLE_TIMEOUT_NS		(60 * DSG_NSEC_PER_SEC)
 #define SEND_TIMEOUT_NS		(5 * DSG_NSEC_PER_SEC)
 #define HELLO_MAX		64U	/* connections that have not said who they are */
@@ -47,7 +46,7 @@ static void session_close(struct session *s)
 	if (s->next)
 		s->next->link = s->link;
 	explicit_bzero(s->out, sizeof(s->out));
-	explicit_bzero(s->secret, sizeof(s->secret));
+	explicit_bzero(s->keys.secret, sizeof(s->keys.secret));
 	explicit_bzero(s->seal, sizeof(s->seal));
 	loop_free_later(s);
 }
@@ -146,11 +145,11 @@ static void welcome_control(struct session *s, const struct disagg_wire_hello *h
 		refuse(s, DISAGG_WIRE_E_INVALID, "max_payload is below one entry of a list");
 		return;
 	}
-	if (dsg_seal_agree(s->secret, true, s->nonce, hello->proof, s->seal)) {
+	if (dsg_seal_agree(s->keys.secret, true, s->keys.nonce, hello->proof, s->seal)) {
 		refuse(s, DISAGG_WIRE_E_PROTO, "a public key that leaves nothing secret");
 		return;
 	}
-	explicit_bzero(s->secret, sizeof(s->secret));
+	explicit_bzero(s->keys.secret, sizeof(s->keys.secret));
 	s->features = le64toh(hello->features) & DISAGG_WIRE_F_CRC32C;
 	w.features = htole64(s->features);
 	w.max_payload = htole32(s->max_payload);
@@ -181,7 +180,7 @@ static void welcome_lane(struct session *s, const struct disagg_wire_hello *hell
 	if (status) {
 		refuse(s, status, status == DISAGG_WIRE_E_STALE ? "the lease has ended" :
 								  "no such lease");
-	} else if (dsg_hello_proof(l->token, s->nonce, hello, proof) ||
+	} else if (dsg_hello_proof(l->token, s->keys.nonce, hello, proof) ||
 		   !dsg_equal(proof, hello->proof, sizeof(proof))) {
 		refuse(s, DISAGG_WIRE_E_DENIED, "wrong proof");
 	} else if (le64toh(hello->generation) != l->generation) {
@@ -410,10 +409,11 @@ uint64_t session_epoch(void)
 	return value;
 }
 
-void session_start(int fd, const struct config *config, const struct tenant_config *tenant,
-		   const char *peer)
+int session_greet(struct disagg_wire_greeting *greeting, struct session_keys *keys)
 {
-	struct disagg_wire_greeting greeting = {
+	int err;
+
+	*greeting = (struct disagg_wire_greeting) {
 		.magic = htole32(DISAGG_WIRE_MAGIC_GREETING),
 		.version_min = htole16(DISAGG_WIRE_VERSION),
 		.version_max = htole16(DISAGG_WIRE_VERSION),
@@ -422,17 +422,22 @@ void session_start(int fd, const struct config *config, const struct tenant_conf
 		.max_depth = htole32(DISAGG_WIRE_MAX_DEPTH),
 		.epoch = htole64(session_epoch()),
 	};
-	struct session *s;
+	err = dsg_seal_keys(keys->secret, keys->nonce);
+	memcpy(greeting->nonce, keys->nonce, sizeof(greeting->nonce));
+	return err;
+}
+
+/* One that waits for HELLO; NULL: there is no room, and @fd is closed. */
+static struct session *session_new(int fd, const struct config *config,
+				   const struct tenant_config *tenant, const char *peer)
+{
+	struct session *s = NULL;
 
 	conf = config;
-	if (hello_count >= HELLO_MAX)
-		drop_oldest(true);
-	if (session_count >= SESSIONS_MAX && !drop_oldest(false)) {
-		close(fd);
-		return;
-	}
+	if (session_count >= SESSIONS_MAX && !drop_oldest(false))
+		goto err_close;
 	s = calloc(1, sizeof(*s));
-	if (!s || dsg_seal_keys(s->secret, s->nonce))
+	if (!s)
 		goto err_close;
 	s->tenant = tenant;
 	snprintf(s->peer, sizeof(s->peer), "%s", peer);
@@ -449,16 +454,44 @@ void session_start(int fd, const struct config *config, const struct tenant_conf
 	s->state = SESSION_HELLO;
 	s->since = dsg_now_ns();
 	s->deadline = dsg_deadline(HELLO_TIMEOUT_NS);
-	memcpy(greeting.nonce, s->nonce, sizeof(greeting.nonce));
-	queue(s, &greeting, sizeof(greeting));
-	flush(s);
-	return;
+	return s;
 
 err_close:
-	if (s)
-		explicit_bzero(s->secret, sizeof(s->secret));
 	free(s);
 	close(fd);
+	return NULL;
+}
+
+void session_start(int fd, const struct config *config, const struct tenant_config *tenant,
+		   const char *peer)
+{
+	struct disagg_wire_greeting greeting;
+	struct session *s;
+
+	if (hello_count >= HELLO_MAX)
+		drop_oldest(true);
+	s = session_new(fd, config, tenant, peer);
+	if (!s)
+		return;
+	if (session_greet(&greeting, &s->keys)) {
+		session_close(s);
+		return;
+	}
+	queue(s, &greeting, sizeof(greeting));
+	flush(s);
+}
+
+void session_resume(int fd, const struct config *config, const struct tenant_config *tenant,
+		    const char *peer, const struct session_keys *keys,
+		    const struct disagg_wire_hello *hello)
+{
+	struct session *s = session_new(fd, config, tenant, peer);
+
+	if (!s)
+		return;
+	s->keys = *keys;
+	memcpy(s->in, hello, sizeof(*hello));
+	take_hello(s);
 }
 
 uint64_t sessions_check(uint64_t now)

@@ -20,14 +20,25 @@ enum session_state {
 	SESSION_DYING,		/* what is queued goes out, then it closes */
 };
 
+#define HELLO_TIMEOUT_NS	(5 * DSG_NSEC_PER_SEC)
+
+/**
+ * struct session_keys - what a GREETING has begun to agree on
+ * @nonce: its nonce: the public half of
+ * @secret: which nobody else knows
+ */
+struct session_keys {
+	uint8_t nonce[DISAGG_WIRE_KEY_LEN];
+	uint8_t secret[DISAGG_WIRE_KEY_LEN];
+};
+
 /**
  * struct session - one connection
  * @tenant: whose it is
  * @peer: the address, for the log
  * @since: monotonic ns; when its state began
  * @deadline: monotonic ns; what is awaited must have come by then
- * @nonce: of its GREETING: the public half of
- * @secret: until there is a
+ * @keys: of its GREETING; the secret one until there is a
  * @seal: control: the key of what is sealed
  * @in: bytes received of what is awaited, @in_have of them
  * @out: bytes to send, [@out_at, @out_len)
@@ -45,8 +56,7 @@ struct session {
 	uint64_t deadline;
 	uint64_t features;
 	uint32_t max_payload;
-	uint8_t nonce[DISAGG_WIRE_KEY_LEN];
-	uint8_t secret[DISAGG_WIRE_KEY_LEN];
+	struct session_keys keys;
 	uint8_t seal[DISAGG_WIRE_KEY_LEN];
 	struct disagg_wire_frame frame;
 	struct lease *lease;
@@ -59,6 +69,12 @@ struct session {
 /* Take the socket @fd of @peer, of @tenant, over: greet, and go on from there. */
 void session_start(int fd, const struct config *config, const struct tenant_config *tenant,
 		   const char *peer);
+/* A GREETING that somebody else says, and its keys. 0 or -errno. */
+int session_greet(struct disagg_wire_greeting *greeting, struct session_keys *keys);
+/* Take over the socket @fd of who has been greeted with @keys, and has said @hello. */
+void session_resume(int fd, const struct config *config, const struct tenant_config *tenant,
+		    const char *peer, const struct session_keys *keys,
+		    const struct disagg_wire_hello *hello);
 /*
  * Answer s->frame with @status and @len bytes that lie in s->out behind the room
  * for the frame. @total is the length field of lists.

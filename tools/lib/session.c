@@ -181,41 +181,16 @@ int dsg_connect(const char *host, uint16_t port, uint64_t deadline,
 	return fd;
 }
 
-/* The same over TLS. */
-static int tls_all(struct dsg_tls *tls, void *in, const void *out, size_t len,
-		   uint64_t deadline)
-{
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = in ? dsg_tls_recv(tls, (char *)in + done, len - done) :
-				 dsg_tls_send(tls, (const char *)out + done, len - done);
-		int err = 0;
-
-		if (n > 0)
-			done += (size_t)n;
-		else if (!n)
-			err = -ECONNRESET;
-		else if (n != -EAGAIN)
-			err = (int)n;
-		else
-			err = dsg_wait_fd(dsg_tls_fd(tls), dsg_tls_events(tls), deadline);
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
 static int session_send(struct dsg_session *session, const void *buf, size_t len,
 			uint64_t deadline)
 {
-	return session->tls ? tls_all(session->tls, NULL, buf, len, deadline) :
+	return session->tls ? dsg_tls_send_all(session->tls, buf, len, deadline) :
 			      dsg_send_all(session->fd, buf, len, deadline);
 }
 
 static int session_recv(struct dsg_session *session, void *buf, size_t len, uint64_t deadline)
 {
-	return session->tls ? tls_all(session->tls, buf, NULL, len, deadline) :
+	return session->tls ? dsg_tls_recv_all(session->tls, buf, len, deadline) :
 			      dsg_recv_all(session->fd, buf, len, deadline);
 }
 

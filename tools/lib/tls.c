@@ -619,6 +619,39 @@ ssize_t dsg_tls_recv(struct dsg_tls *tls, void *buf, size_t len)
 	return n < 0 ? -errno_of((int)n) : n;
 }
 
+static int all(struct dsg_tls *tls, void *in, const void *out, size_t len, uint64_t deadline)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = in ? dsg_tls_recv(tls, (char *)in + done, len - done) :
+				 dsg_tls_send(tls, (const char *)out + done, len - done);
+		int err = 0;
+
+		if (n > 0)
+			done += (size_t)n;
+		else if (!n)
+			err = -ECONNRESET;
+		else if (n != -EAGAIN)
+			err = (int)n;
+		else
+			err = dsg_wait_fd(tls->fd, dsg_tls_events(tls), deadline);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int dsg_tls_send_all(struct dsg_tls *tls, const void *buf, size_t len, uint64_t deadline)
+{
+	return all(tls, NULL, buf, len, deadline);
+}
+
+int dsg_tls_recv_all(struct dsg_tls *tls, void *buf, size_t len, uint64_t deadline)
+{
+	return all(tls, buf, NULL, len, deadline);
+}
+
 bool dsg_tls_pending(const struct dsg_tls *tls)
 {
 	return gnutls_record_check_pending(tls->session);

@@ -85,6 +85,9 @@ const char *dsg_tls_identity(const struct dsg_tls *tls);
 /* Like send() and recv(); -errno. After -EAGAIN, send the same again. */
 ssize_t dsg_tls_send(struct dsg_tls *tls, const void *buf, size_t len);
 ssize_t dsg_tls_recv(struct dsg_tls *tls, void *buf, size_t len);
+/* All of it, until @deadline. 0 or -errno: -ECONNRESET if the peer ended before. */
+int dsg_tls_send_all(struct dsg_tls *tls, const void *buf, size_t len, uint64_t deadline);
+int dsg_tls_recv_all(struct dsg_tls *tls, void *buf, size_t len, uint64_t deadline);
 /* Received and not yet read: poll() does not tell. */
 bool dsg_tls_pending(const struct dsg_tls *tls);
 /* Nothing more will be sent. 0 or -errno. */
