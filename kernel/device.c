@@ -198,27 +198,6 @@ static struct disagg_device *disagg_node_device(struct disagg_node *node, const 
 	return NULL;
 }
 
-/**
- * disagg_device_find - look a device up
- * @node_name: its node's name
- * @name: its name
- *
- * Return: the device with a reference for the caller, or NULL, or -EINTR.
- */
-struct disagg_device *disagg_device_find(const char *node_name, const char *name)
-{
-	struct disagg_device *dev = NULL;
-	struct disagg_node *node;
-
-	if (mutex_lock_killable(&disagg_registry_lock))
-		return ERR_PTR(-EINTR);
-	node = disagg_node_find(node_name);
-	if (node)
-		dev = disagg_node_device(node, name);
-	mutex_unlock(&disagg_registry_lock);
-	return dev;
-}
-
 static int disagg_device_register(struct disagg_device *dev, const char *node_name,
 				  const char **why)
 {

@@ -86,7 +86,6 @@ int disagg_device_attach(struct disagg_device *dev, const char *node_name,
 int disagg_device_detach(struct disagg_device *dev, bool force, const char **why);
 int disagg_device_resize(struct disagg_device *dev, u64 size, const char **why);
 void disagg_device_set_timeout(struct disagg_device *dev, u32 io_timeout);
-struct disagg_device *disagg_device_find(const char *node_name, const char *name);
 struct disagg_device *disagg_device_get(struct disagg_device *dev);
 void disagg_device_put(struct disagg_device *dev);
 int disagg_node_remove(const char *name, bool force, const char **why);

@@ -204,7 +204,7 @@ struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *o
 		INIT_WORK(&lane->tx_work, disagg_tcp_tx_work);
 		INIT_WORK(&lane->down_work, disagg_lane_down_work);
 		INIT_WORK(&lane->rx_work, disagg_tls_rx_work);
-		INIT_DELAYED_WORK(&lane->retry_work, disagg_tls_retry_work);
+		INIT_DELAYED_WORK(&lane->retry_work, disagg_lane_retry_work);
 		mutex_init(&lane->rx_mutex);
 		lane->transport = &disagg_tcp_transport;
 		lane->rx_bounce = kvmalloc(DISAGG_RX_BOUNCE, GFP_KERNEL);

@@ -353,6 +353,8 @@ void disagg_lane_resume(struct disagg_lane *lane);
 void disagg_lane_end_parked(struct disagg_lane *lane);
 void disagg_lane_drop(struct disagg_lane *lane);
 void disagg_tcp_tx_work(struct work_struct *work);
+void disagg_lane_retry(struct disagg_lane *lane);
+void disagg_lane_retry_work(struct work_struct *work);
 
 extern const struct disagg_transport disagg_tcp_transport;
 void disagg_reclassify(struct lockdep_map *map);
@@ -361,7 +363,6 @@ void disagg_reclassify(struct lockdep_map *map);
 int disagg_tls_check(struct sock *sk, const char **why);
 void disagg_tls_reclassify(struct sock *sk);
 void disagg_tls_rx_work(struct work_struct *work);
-void disagg_tls_retry_work(struct work_struct *work);
 
 extern const struct disagg_transport disagg_tls_transport;
 

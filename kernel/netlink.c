@@ -5,6 +5,7 @@
  * they mean is done elsewhere.
  */
 #include <linux/module.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <net/genetlink.h>
 
@@ -296,7 +297,7 @@ int disagg_nl_info_get_doit(struct sk_buff *skb, struct genl_info *info)
 		devices++;
 	mutex_unlock(&disagg_registry_lock);
 
-	reply = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
+	reply = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_NOIO);
 	if (!reply)
 		return -ENOMEM;
 	hdr = genlmsg_put_reply(reply, info, &disagg_nl_family, 0, DISAGG_CMD_INFO_GET);
@@ -324,7 +325,7 @@ int disagg_nl_node_get_doit(struct sk_buff *skb, struct genl_info *info)
 	err = disagg_get_node_name(info, DISAGG_A_NODE_NAME, &name);
 	if (err)
 		return err;
-	reply = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
+	reply = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_NOIO);
 	if (!reply)
 		return -ENOMEM;
 
@@ -475,7 +476,7 @@ int disagg_nl_device_get_doit(struct sk_buff *skb, struct genl_info *info)
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
 	err = -ENOMEM;
-	reply = genlmsg_new(disagg_device_msg_size(dev), GFP_KERNEL);
+	reply = genlmsg_new(disagg_device_msg_size(dev), GFP_NOIO);
 	if (!reply)
 		goto out;
 	err = mutex_lock_killable(&disagg_registry_lock);
@@ -744,7 +745,7 @@ static u32 disagg_get_timer(struct genl_info *info, int attr, u32 otherwise)
 	return info->attrs[attr] ? nla_get_u32(info->attrs[attr]) : otherwise;
 }
 
-int disagg_nl_device_new_doit(struct sk_buff *skb, struct genl_info *info)
+static int disagg_nl_device_new(struct genl_info *info)
 {
 	struct disagg_device_params params = {};
 	const char *node, *why = NULL;
@@ -759,7 +760,7 @@ int disagg_nl_device_new_doit(struct sk_buff *skb, struct genl_info *info)
 	err = disagg_get_params(info, &params);
 	if (err)
 		return err;
-	reply = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
+	reply = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_NOIO);
 	if (!reply)
 		return -ENOMEM;
 	dev = disagg_new_device(info, &params);
@@ -793,6 +794,19 @@ err_put:
 	disagg_device_put(dev);
 err_free:
 	nlmsg_free(reply);
+	return err;
+}
+
+/*
+ * All of generic netlink may have to wait for this one, deletion by force and new lanes for
+ * lost devices too: so it must not wait for I/O of a device to have memory.
+ */
+int disagg_nl_device_new_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	unsigned int noio = memalloc_noio_save();
+	int err = disagg_nl_device_new(info);
+
+	memalloc_noio_restore(noio);
 	return err;
 }
 
@@ -868,7 +882,7 @@ int disagg_nl_latency_get_doit(struct sk_buff *skb, struct genl_info *info)
 		return disagg_refuse(info, -ENOENT, DISAGG_A_DEVICE_LANE_INDEX,
 				     "lane-index: the device has no such lane");
 	}
-	reply = genlmsg_new(DISAGG_MSG_LATENCY, GFP_KERNEL);
+	reply = genlmsg_new(DISAGG_MSG_LATENCY, GFP_NOIO);
 	err = reply ? disagg_put_latencies(reply, info, dev,
 					   &dev->link->lanes[nla_get_u32(index)]) : -ENOMEM;
 	disagg_device_put(dev);

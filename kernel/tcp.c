@@ -39,6 +39,8 @@
 
 /* How often a sender comes back for others' requests before a worker does. */
 #define DISAGG_TX_ROUNDS	4
+/* Until it is tried again, in milliseconds, when memory was short or may have been. */
+#define DISAGG_RETRY		20
 
 static const struct tcp_ulp_ops disagg_tcp_ulp = {
 	.name = "disagg",
@@ -472,6 +474,22 @@ void disagg_tcp_release(struct disagg_lane *lane)
 	lane->sock = NULL;
 }
 
+/* Have it tried again in a while to send, and with TLS to receive. Any context. */
+void disagg_lane_retry(struct disagg_lane *lane)
+{
+	queue_delayed_work(disagg_wq, &lane->retry_work, msecs_to_jiffies(DISAGG_RETRY));
+}
+
+void disagg_lane_retry_work(struct work_struct *work)
+{
+	struct disagg_lane *lane = container_of(to_delayed_work(work), struct disagg_lane,
+						retry_work);
+
+	queue_work(disagg_wq, &lane->tx_work);
+	if (lane->transport == &disagg_tls_transport)
+		queue_work(disagg_wq, &lane->rx_work);
+}
+
 /* Bytes that go out for a request: the frame and, for a WRITE, its payload. */
 static u32 disagg_io_wire_len(const struct disagg_io *io)
 {
@@ -509,6 +527,11 @@ static int disagg_tcp_send(struct disagg_lane *lane, struct disagg_io *io, bool 
 	}
 	n = sock->ops->sendmsg_locked(sock->sk, &msg, len);
 	io->end_pos = tp->bytes_acked + (u32)(tp->write_seq - tp->snd_una);
+	/* Full, and there will be room; or no memory, of which nobody tells. */
+	if (n == -ENOMEM || (n == -EAGAIN && sk_stream_is_writeable(sock->sk))) {
+		disagg_lane_retry(lane);
+		return -EAGAIN;
+	}
 	return n;
 }
 

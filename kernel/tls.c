@@ -41,8 +41,6 @@
 /* Bytes of payload, or calls, after which others have a turn. */
 #define DISAGG_TLS_BUDGET	SZ_1M
 #define DISAGG_TLS_CALLS	256
-/* Until it is tried again, in milliseconds, when memory was short or may have been. */
-#define DISAGG_TLS_RETRY	20
 /* Pieces of a payload that are sent at once. */
 #define DISAGG_TLS_VECS		16
 
@@ -157,20 +155,6 @@ static void disagg_tls_write_space(struct sock *sk)
 	read_unlock_bh(&sk->sk_callback_lock);
 }
 
-static void disagg_tls_retry(struct disagg_lane *lane)
-{
-	queue_delayed_work(disagg_wq, &lane->retry_work, msecs_to_jiffies(DISAGG_TLS_RETRY));
-}
-
-void disagg_tls_retry_work(struct work_struct *work)
-{
-	struct disagg_lane *lane = container_of(to_delayed_work(work), struct disagg_lane,
-						retry_work);
-
-	queue_work(disagg_wq, &lane->tx_work);
-	queue_work(disagg_wq, &lane->rx_work);
-}
-
 /* Point @vec at some of a payload, in the kernel's own mapping. Return: pieces. */
 static unsigned int disagg_tls_map(struct iov_iter *payload, struct kvec *vec, size_t *len)
 {
@@ -223,10 +207,10 @@ static int disagg_tls_send(struct disagg_lane *lane, struct disagg_io *io, bool 
 	case -EAGAIN:
 		/* Full, and there will be room; or no memory, of which nobody tells. */
 		if (sk_stream_is_writeable(sock->sk))
-			disagg_tls_retry(lane);
+			disagg_lane_retry(lane);
 		return -EAGAIN;
 	case -ENOMEM:
-		disagg_tls_retry(lane);
+		disagg_lane_retry(lane);
 		return -EAGAIN;
 	case -EINTR:
 	case -ERESTARTSYS:
@@ -257,7 +241,7 @@ static void disagg_tls_push(struct disagg_lane *lane)
 	work->func(work);
 	/* As in disagg_tls_send(). */
 	if (disagg_tls_has_records(lane) && sk_stream_is_writeable(sk))
-		disagg_tls_retry(lane);
+		disagg_lane_retry(lane);
 }
 
 /* Say what a record means that is not data; nothing of it is done. */
@@ -439,7 +423,7 @@ static void disagg_tls_read_all(struct disagg_lane *lane)
 		if (n == -EAGAIN) {
 			/* Part of a record; or a whole one, and no memory to look at it. */
 			if (!skb_queue_empty_lockless(&lane->sock->sk->sk_receive_queue))
-				disagg_tls_retry(lane);
+				disagg_lane_retry(lane);
 			return;
 		}
 		if (n <= 0) {
