@@ -21,7 +21,7 @@ complaints()
 {
 	local line at
 
-	grep -E '(warning|error): ' "$log" |
+	grep -E '(warning|error): |^(WARNING|ERROR): ' "$log" |
 		grep -vE '^[^ ]*/?(include|arch)/|/usr/src/linux-headers|compiler differs' |
 		while IFS= read -r line; do
 			if [[ $line == *:1:\ error:\ bad\ constant\ expression* ]]; then
