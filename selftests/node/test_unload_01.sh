@@ -74,6 +74,12 @@ check_fails any "in use" "not while a deleted disk is held open" rmmod disagg
 exec 9<&-
 unloads "but once it is closed"
 
+# udev may hold the disk for a moment.
+module_gone()
+{
+	[ ! -e /sys/module/disagg ] || rmmod disagg 2>/dev/null
+}
+
 # While a node is being made, whichever comes first.
 rounds=0
 for _ in 1 2 3 4 5 6 7 8; do
@@ -81,8 +87,7 @@ for _ in 1 2 3 4 5 6 7 8; do
 	creator=$!
 	until ! kill -0 $creator 2>/dev/null || rmmod disagg 2>/dev/null; do :; done
 	wait $creator
-	rmmod disagg 2>/dev/null
-	modprobe disagg && rounds=$((rounds + 1))
+	wait_for 10 module_gone && modprobe disagg && rounds=$((rounds + 1))
 	forget
 done
 check_eq "while a node is being made" $rounds 8
