@@ -3,8 +3,8 @@
  * The block front: a disk on blk-mq, one hardware queue per lane.
  *
  * The queue is a blocking one, so that a submitter may take its lane's socket
- * lock; nothing here waits for the target. A request that is not answered in
- * time has its lane probed; those of a lane that is lost wait for the next connection,
+ * lock; nothing here waits for the target. A request that is not answered in half
+ * its time has its lane probed; those of a lane that is lost wait for the next connection,
  * or are ended when nothing can touch their pages any more.
  */
 #include <linux/blk-mq.h>
@@ -133,6 +133,7 @@ static blk_status_t disagg_queue_rq(struct blk_mq_hw_ctx *hctx,
 				    const struct blk_mq_queue_data *bd)
 {
 	struct disagg_request *req = blk_mq_rq_to_pdu(bd->rq);
+	struct disagg_block *block = bd->rq->q->disk->private_data;
 	struct disagg_lane *lane = hctx->driver_data;
 	blk_status_t status = BLK_STS_IOERR;
 
@@ -153,6 +154,7 @@ static blk_status_t disagg_queue_rq(struct blk_mq_hw_ctx *hctx,
 	return BLK_STS_OK;
 
 refuse:
+	atomic64_inc(&block->errors);
 	/* Those before it in the batch were told that more are coming. */
 	if (bd->last)
 		disagg_lane_kick(lane);
@@ -164,11 +166,17 @@ static void disagg_commit_rqs(struct blk_mq_hw_ctx *hctx)
 	disagg_lane_kick(hctx->driver_data);
 }
 
+/* Half of @io_timeout, milliseconds, in jiffies: the other half is for the answer to a PING. */
+static unsigned int disagg_rq_timeout(u32 io_timeout)
+{
+	return max(msecs_to_jiffies(io_timeout) / 2, 1UL);
+}
+
 static enum blk_eh_timer_return disagg_timeout(struct request *rq)
 {
 	struct disagg_request *req = blk_mq_rq_to_pdu(rq);
 
-	disagg_lane_timeout(rq->mq_hctx->driver_data, &req->io, rq->timeout);
+	disagg_lane_timeout(rq->mq_hctx->driver_data, &req->io, 2 * (unsigned long)rq->timeout);
 	return BLK_EH_RESET_TIMER;
 }
 
@@ -432,7 +440,7 @@ int disagg_block_create(struct disagg_device *dev)
 	/* STACKING: a processor that goes offline does not wait for requests of its lane. */
 	block->tag_set.flags = DISAGG_MQ_F_MERGE | BLK_MQ_F_BLOCKING | BLK_MQ_F_STACKING |
 			       BLK_MQ_F_NO_SCHED_BY_DEFAULT;
-	block->tag_set.timeout = msecs_to_jiffies(dev->params.io_timeout);
+	block->tag_set.timeout = disagg_rq_timeout(dev->params.io_timeout);
 	block->tag_set.driver_data = dev;
 	err = blk_mq_alloc_tag_set(&block->tag_set);
 	if (err)
@@ -548,7 +556,7 @@ void disagg_block_resize(struct disagg_device *dev, u64 size)
 /* For requests that start from now on. */
 void disagg_block_set_timeout(struct disagg_device *dev, u32 io_timeout)
 {
-	blk_queue_rq_timeout(dev->block->disk->queue, msecs_to_jiffies(io_timeout));
+	blk_queue_rq_timeout(dev->block->disk->queue, disagg_rq_timeout(io_timeout));
 }
 
 u32 disagg_block_openers(const struct disagg_device *dev)

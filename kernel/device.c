@@ -203,6 +203,7 @@ static int disagg_device_register(struct disagg_device *dev, const char *node_na
 {
 	struct disagg_device *other;
 	struct disagg_node *node;
+	unsigned long id;
 	int err;
 
 	if (mutex_lock_killable(&disagg_registry_lock))
@@ -226,6 +227,13 @@ static int disagg_device_register(struct disagg_device *dev, const char *node_na
 		disagg_device_put(other);
 		goto out;
 	}
+
+	/* Two would take each other's lanes away. */
+	err = -ENOTUNIQ;
+	*why = "lease: another device has it";
+	xa_for_each(&disagg_devices, id, other)
+		if (!memcmp(other->params.lease, dev->params.lease, DISAGG_LEASE_LEN))
+			goto out;
 
 	*why = "out of memory";
 	err = xa_alloc(&disagg_devices, &dev->id, dev, xa_limit_31b,

@@ -484,21 +484,19 @@ static void disagg_lane_forgotten(struct disagg_lane *lane, u64 age)
 /* fail_lock held. */
 static void disagg_lane_silent(struct disagg_lane *lane)
 {
-	unsigned long waited = lane->probe_timeout + lane->probe_timeout / 2;
-
 	lane->probing = DISAGG_PROBE_NONE;
 	if (!disagg_lane_breaks(lane))
 		return;
 	scnprintf(lane->reason, sizeof(lane->reason), "no answer within %u ms, nor to a PING",
-		  jiffies_to_msecs(waited));
+		  jiffies_to_msecs(get_jiffies_64() - lane->probe_since));
 	disagg_lane_set_broken(lane);
 }
 
 /**
- * disagg_lane_timeout - a request was not answered in time
+ * disagg_lane_timeout - half of a request's time is over without an answer
  * @lane: the lane that it is on
  * @io: the request
- * @timeout: jiffies
+ * @timeout: all of its time, jiffies
  *
  * The lane is probed. One that waits for a socket, or went out again on another one
  * since, has its time anew. Any context but a hard interrupt.
@@ -512,13 +510,17 @@ void disagg_lane_timeout(struct disagg_lane *lane, const struct disagg_io *io,
 
 	spin_lock_bh(&link->fail_lock);
 	age = min(age, now - lane->restored_at);
-	if (!link->started || lane->lost || !time_after_eq64(now, lane->restored_at + timeout))
+	if (!link->started || lane->lost ||
+	    !time_after_eq64(now, lane->restored_at + timeout / 2))
 		goto out;
 	if (age >= (u64)timeout * DISAGG_PATIENCE) {
 		disagg_lane_forgotten(lane, age);
 	} else if (!lane->probing) {
 		lane->probing = DISAGG_PROBE_WANTED;
-		lane->probe_timeout = timeout;
+		lane->probe_since = now - age;
+		/* The rest, of which the block layer's coarse timer may have left little. */
+		lane->probe_wait = age < timeout ? max(timeout - (unsigned long)age, timeout / 4) :
+						   timeout / 2;
 		lane->probe_rx = READ_ONCE(lane->rx_bytes);
 		mod_delayed_work(disagg_wq, &lane->probe_work, 0);
 	}
@@ -543,8 +545,8 @@ static bool disagg_lane_go_on_probing(struct disagg_lane *lane)
 	}
 	if (lane->probing == DISAGG_PROBE_WANTED) {
 		lane->probing = DISAGG_PROBE_SENT;
-		lane->probe_by = now + lane->probe_timeout / 2;
-		mod_delayed_work(disagg_wq, &lane->probe_work, lane->probe_timeout / 2);
+		lane->probe_by = now + lane->probe_wait;
+		mod_delayed_work(disagg_wq, &lane->probe_work, lane->probe_wait);
 		return true;
 	}
 	if (time_after_eq64(now, lane->probe_by))

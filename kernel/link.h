@@ -154,7 +154,8 @@ struct disagg_transport {
  *	lane has them: when one gets a socket that needs them memory may be short
  * @probing: whether a sign of life is waited for; guarded by the link's fail_lock, as are
  *	the other probe_s. The target's silence ends at any byte of it
- * @probe_timeout: jiffies that a request has waited in silence; half of it is for the PING
+ * @probe_wait: jiffies that there are for a sign of life after the PING
+ * @probe_since: jiffies; when the request was submitted
  * @probe_by: jiffies; when the lane is lost without a sign of life
  * @probe_rx: rx_bytes when that was begun
  * @probe: the PING; its tag is the one behind those of requests, and nobody else's
@@ -176,7 +177,8 @@ struct disagg_lane {
 	u64 lost_since;
 	u64 restored_at;
 	enum disagg_probing probing;
-	unsigned long probe_timeout;
+	unsigned long probe_wait;
+	u64 probe_since;
 	u64 probe_by;
 	u64 probe_rx;
 	struct disagg_io probe;

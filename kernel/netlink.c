@@ -41,6 +41,16 @@ static int disagg_refuse_missing(struct genl_info *info, int attr, const char *w
 	return disagg_refuse(info, -EINVAL, 0, why);
 }
 
+/* An answer of up to @size bytes. Return: NULL, and the refusal is told, without memory. */
+static struct sk_buff *disagg_new_reply(struct genl_info *info, size_t size)
+{
+	struct sk_buff *reply = genlmsg_new(size, GFP_NOIO);
+
+	if (!reply)
+		disagg_refuse(info, -ENOMEM, 0, "out of memory");
+	return reply;
+}
+
 static int disagg_get_name(struct genl_info *info, int attr, const char **name,
 			   const char *missing, const char *invalid)
 {
@@ -297,7 +307,7 @@ int disagg_nl_info_get_doit(struct sk_buff *skb, struct genl_info *info)
 		devices++;
 	mutex_unlock(&disagg_registry_lock);
 
-	reply = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_NOIO);
+	reply = disagg_new_reply(info, NLMSG_DEFAULT_SIZE);
 	if (!reply)
 		return -ENOMEM;
 	hdr = genlmsg_put_reply(reply, info, &disagg_nl_family, 0, DISAGG_CMD_INFO_GET);
@@ -325,7 +335,7 @@ int disagg_nl_node_get_doit(struct sk_buff *skb, struct genl_info *info)
 	err = disagg_get_node_name(info, DISAGG_A_NODE_NAME, &name);
 	if (err)
 		return err;
-	reply = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_NOIO);
+	reply = disagg_new_reply(info, NLMSG_DEFAULT_SIZE);
 	if (!reply)
 		return -ENOMEM;
 
@@ -476,7 +486,7 @@ int disagg_nl_device_get_doit(struct sk_buff *skb, struct genl_info *info)
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
 	err = -ENOMEM;
-	reply = genlmsg_new(disagg_device_msg_size(dev), GFP_NOIO);
+	reply = disagg_new_reply(info, disagg_device_msg_size(dev));
 	if (!reply)
 		goto out;
 	err = mutex_lock_killable(&disagg_registry_lock);
@@ -531,13 +541,17 @@ int disagg_nl_device_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb
 		err = disagg_put_device(skb, dev, NETLINK_CB(cb->skb).portid,
 					cb->nlh->nlmsg_seq, NLM_F_MULTI,
 					DISAGG_CMD_DEVICE_GET);
-		if (err)
+		if (err) {
+			/* In the next part; one that came after the start may need more. */
+			cb->min_dump_alloc = max(cb->min_dump_alloc, disagg_device_msg_size(dev));
 			break;
+		}
 		disagg_dump_check(cb, skb, start);
 		cb->args[0] = id + 1;
 	}
 	mutex_unlock(&disagg_registry_lock);
-	return err && !skb->len ? err : skb->len;
+	/* If it came just now it does not even fit in this one: an interrupted dump. */
+	return skb->len;
 }
 
 static const struct {
@@ -760,7 +774,7 @@ static int disagg_nl_device_new(struct genl_info *info)
 	err = disagg_get_params(info, &params);
 	if (err)
 		return err;
-	reply = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_NOIO);
+	reply = disagg_new_reply(info, NLMSG_DEFAULT_SIZE);
 	if (!reply)
 		return -ENOMEM;
 	dev = disagg_new_device(info, &params);
@@ -776,6 +790,7 @@ static int disagg_nl_device_new(struct genl_info *info)
 	if (err) {
 		disagg_refuse(info, err, err == -EEXIST ? DISAGG_A_DEVICE_NAME :
 			      err == -ENOENT || err == -EBUSY ? DISAGG_A_DEVICE_NODE :
+			      err == -ENOTUNIQ ? DISAGG_A_DEVICE_LEASE :
 			      err == -ECONNRESET ? DISAGG_A_DEVICE_LANE : 0, why);
 		goto err_put;
 	}
@@ -882,7 +897,7 @@ int disagg_nl_latency_get_doit(struct sk_buff *skb, struct genl_info *info)
 		return disagg_refuse(info, -ENOENT, DISAGG_A_DEVICE_LANE_INDEX,
 				     "lane-index: the device has no such lane");
 	}
-	reply = genlmsg_new(DISAGG_MSG_LATENCY, GFP_NOIO);
+	reply = disagg_new_reply(info, DISAGG_MSG_LATENCY);
 	err = reply ? disagg_put_latencies(reply, info, dev,
 					   &dev->link->lanes[nla_get_u32(index)]) : -ENOMEM;
 	disagg_device_put(dev);

@@ -12,7 +12,7 @@ set -u
 # shellcheck source=selftests/block/fio.sh
 . "$(dirname "$0")/fio.sh"
 
-ktap_plan 15
+ktap_plan 16
 need_module
 start_target t1 "{id: dram, class: memory, size: 512MiB, block-size: 512}"
 
@@ -41,6 +41,9 @@ four jobs on their own parts|--bs=4k --rw=randwrite --iodepth=8 --numjobs=4 --si
 EOJ
 check "through the page cache, with merges" fio --name=buffered --filename="$disk" --rw=write \
 	--bs=512 --size=512k --verify=crc32c --verify_state_save=0 --end_fsync=1 --output-format=terse
+queues=("/sys/block/${disk##*/}"/mq/*/)
+check_eq "one lane per hardware queue" "${#queues[@]} $(json '.device.lanes | length' \
+	"$DISAGGCTL" -j device show two/mem0)" "2 2"
 check "both lanes were used" test "$(json '[.device.lanes[] | select(.requests > 0)] | length' \
 	"$DISAGGCTL" -j device show two/mem0)" -eq 2
 detach two
@@ -59,7 +62,7 @@ check_eq "and the device says so" "$(json '.device.features | index("crc32c") !=
 detach crc
 
 sizes=0
-for size in 1024 2048; do
+for size in 512 1024 2048 4096; do
 	attach bs --memory 32MiB --block-size $size
 	disk=$(disk_of bs mem0)
 	[ "$(cat "/sys/block/${disk##*/}/queue/logical_block_size")" = $size ] &&
@@ -67,6 +70,6 @@ for size in 1024 2048; do
 		sizes=$((sizes + 1))
 	detach bs
 done
-check_eq "logical blocks of 1024 and 2048 bytes, besides 512 and 4096" $sizes 2
+check_eq "logical blocks of 512, 1024, 2048 and 4096 bytes" $sizes 4
 check "nothing is left" nothing_left t1
 ktap_done

@@ -497,8 +497,9 @@ DG_FN void put_lane(struct msg *m, uint32_t index, int fd)
 
 DG_FN void device_new_msg(const struct dgnl *nl, struct msg *m, const struct device_new *d)
 {
-	static const uint8_t lease[DISAGG_LEASE_LEN] = "a test's lease";
+	char lease[DISAGG_LEASE_LEN + 1] = "";
 
+	snprintf(lease, sizeof(lease), "%s/%s", d->node, d->name);
 	msg_begin(m, nl->family, DISAGG_CMD_DEVICE_NEW);
 	put_str(m, DISAGG_A_DEVICE_NODE, d->node);
 	put_str(m, DISAGG_A_DEVICE_NAME, d->name);
@@ -510,7 +511,7 @@ DG_FN void device_new_msg(const struct dgnl *nl, struct msg *m, const struct dev
 	put_u64(m, DISAGG_A_DEVICE_FEATURES, d->features);
 	put_str(m, DISAGG_A_DEVICE_TARGET, "t");
 	put_str(m, DISAGG_A_DEVICE_RESOURCE, "r");
-	put(m, DISAGG_A_DEVICE_LEASE, lease, sizeof(lease));
+	put(m, DISAGG_A_DEVICE_LEASE, lease, DISAGG_LEASE_LEN);
 	put_u64(m, DISAGG_A_DEVICE_GENERATION, 1);
 	put_u32(m, DISAGG_A_DEVICE_MAX_PAYLOAD, d->max_payload);
 	put_u32(m, DISAGG_A_DEVICE_MAX_DISCARD, d->max_discard);
@@ -627,6 +628,34 @@ DG_FN bool is_closed(int peer)
 			return true;
 	}
 	return false;
+}
+
+/* ---- disks ---- */
+
+/* The disk of device @id, which udev may not have made yet; O_CLOEXEC and @flags. */
+DG_FN int open_disk(unsigned int id, int flags)
+{
+	char path[40];
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/disagg%u", id);
+	for (int i = 0; i < 500; i++) {
+		fd = open(path, flags | O_CLOEXEC);
+		if (fd >= 0)
+			return fd;
+		poll(NULL, 0, 20);
+	}
+	bail(path);
+}
+
+/* Memory for direct I/O. */
+DG_FN void *aligned(size_t len)
+{
+	void *buf;
+
+	if (posix_memalign(&buf, 4096, len))
+		bail("no memory");
+	return buf;
 }
 
 /* ---- a target's end of a lane ---- */

@@ -9,7 +9,7 @@ RULE is EVENT[#N]=ACTION. EVENT: control or lane (a HELLO of that kind), or
 reserve, commit, release, resize, inventory, leases (a request). N: only the Nth
 one, from 1. ACTION: close (the connection, before the target sees it), stall
 (never answer), delay[:SECONDS] (3 if not said), eat (the target sees it, its answer is lost
-and the connection closes).
+and the connection closes), garble (its answer's magic number is wrong).
 
 The first line of output is the port; then a line for each event as it comes.
 """
@@ -34,6 +34,10 @@ LOCK = threading.Lock()
 def say(text):
     with LOCK:
         print(text, flush=True)
+
+
+def garbled(answer):
+    return bytes([answer[0] ^ 0xff]) + answer[1:]
 
 
 def receive(sock, count):
@@ -217,7 +221,7 @@ class Proxy:
             answer = receive(target, WELCOME.size)
             if action == "eat":
                 return
-            client.sendall(answer)
+            client.sendall(garbled(answer) if action == "garble" else answer)
             if lane:
                 threading.Thread(target=self.pump, args=(target, client), daemon=True).start()
                 self.pump(client, target)
@@ -249,7 +253,7 @@ class Proxy:
             answer += receive(target, FRAME.unpack(answer)[8])
             if action == "eat":
                 return
-            client.sendall(answer)
+            client.sendall(garbled(answer) if action == "garble" else answer)
 
 
 def handle(serve, sock):

@@ -20,7 +20,7 @@ configure_target t1 "{id: dram, class: memory, size: 256MiB}" \
 truncate -s 64M "$WORK/disk.img"
 run_target t1
 
-ktap_plan 62
+ktap_plan 64
 
 check "version without the module" valid version "$D" -j version
 check_eq "the module is said not to be loaded" "$(document '.module_loaded, .module, .api')" \
@@ -125,6 +125,23 @@ check "node delete" valid node-delete "$D" -j node delete n1
 check_eq "its leases are released" "$(document '.deleted[0].leases_released')" true
 
 wait_for 10 grep -q '"node-delete".*"n1"' "$WORK/events"
+"$D" node create dies --memory 1MiB >/dev/null || die "no node"
+# shellcheck disable=SC2046 # a list of process ids
+kill -KILL $(target_workers t1)
+check "a link that breaks is an event" wait_for 10 grep -q '"link-change".*"dies"' "$WORK/events"
+"$D" node delete dies --force >/dev/null
+unloaded()
+{
+	rmmod disagg 2>/dev/null || [ ! -e /sys/module/disagg ]
+}
+wait_for 10 unloaded
+check "so is the module's going" wait_for 10 grep -q '"module-unloaded"' "$WORK/events"
+modprobe disagg
+loaded_again()
+{
+	[ "$(grep -c '"module-loaded"' "$WORK/events")" = 2 ]
+}
+wait_for 10 loaded_again
 kill -INT $monitor
 wait $monitor
 check_eq "monitor ends with 0 on SIGINT" $? 0
@@ -132,7 +149,7 @@ check "monitor prints a document a line" "$CONTROL/schema/check" monitor --lines
 check_eq "monitor has seen everything" \
 	"$(jq -r .event "$WORK/events" | sort | uniq -c | awk '{ print $2 "=" $1 }' |
 		grep -E 'new|node-delete|device-delete|loaded' | tr '\n' ' ')" \
-	"device-delete=6 device-new=6 module-loaded=1 node-delete=4 node-new=4 "
+	"device-delete=7 device-new=7 module-loaded=2 module-unloaded=1 node-delete=5 node-new=5 "
 check "monitor is silent on stderr" test ! -s "$WORK/events.err"
 check "json.rst is made from the schema" "$CONTROL/schema/tables" --check
 check "nothing is left" nothing_left t1

@@ -12,6 +12,7 @@ set -u
 . "$(dirname "$0")/cli.sh"
 
 D=$DISAGGCTL
+start_checker
 need_module
 start_target t1 "{id: dram, class: memory, size: 128MiB}" -- "max-lanes: 2"
 start_target t2 "{id: dram, class: memory, size: 128MiB}"
@@ -29,7 +30,7 @@ broken_second()
 	check "$1: nothing is left" nothing_left t1 t2
 }
 
-ktap_plan 40
+ktap_plan 52
 
 "$D" node create full --memory 128MiB --target t1 >/dev/null || die "no node"
 check_fails 4 'not enough memory: asked 4 KiB' "a full target" \
@@ -47,7 +48,35 @@ broken_second "its answer to the COMMIT is lost" commit=eat 6 'rolled back'
 broken_second "its first lane is dropped" 'lane#1=close' 6 'rolled back'
 broken_second "its second lane is dropped" 'lane#2=close' 6 'rolled back'
 broken_second "its WELCOME to a lane is lost" 'lane#1=eat' 6 'rolled back'
+broken_second "its answer to the COMMIT makes no sense" commit=garble 6 'rolled back'
+broken_second "its WELCOME to a lane makes no sense" 'lane#1=garble' 6 'rolled back'
 broken_second "a lane gets no answer" 'lane#1=stall' 6 'still connecting mem. to target t2 \(3 s\)'
+
+# What there is room for, and what a client may have, are two things: the second RESERVE
+# is refused, after the first lease was granted.
+start_target q "{id: dram, class: memory, size: 64MiB}" -- "quota: {max-leases: 1}"
+check_fails 4 'rolled back' "a quota that is used up in the midst" \
+	"$D" node create n1 --memory 16M,16M --target q
+check "a quota that is used up in the midst: nothing is left" nothing_left q
+check "what it has room for is granted" "$D" node create n1 --memory 16M --target q
+"$D" node delete n1 >/dev/null
+"$D" target remove q >/dev/null
+stop_target q
+
+# Nor can it be undone, until the target is heard again.
+"$D" target remove t2 >/dev/null
+start_fake t2 proxy "$port2" commit=close 'release#1=close'
+check "what cannot be undone is said" \
+	within 20 valid_error 7 "$D" -j node create n1 --memory 100M,100M
+check "and what to do about it" grep -q "disaggctl node delete n1" "$WORK/document"
+check "and node delete finishes it" "$D" node delete n1
+stop_fake t2
+start_fake t3 proxy "$port2" reserve=close
+check "what was undone is a document too" \
+	within 20 valid_error 6 "$D" -j node create n2 --memory 10M --target t3
+stop_fake t3
+"$D" target add t2 "127.0.0.1:$port2" >/dev/null
+check "what could not be undone: nothing is left" nothing_left t1 t2
 
 # Who was never asked isn't asked to give back.
 before=$(grep -c reserved "$WORK/target-t2/log")

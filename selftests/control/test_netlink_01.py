@@ -52,6 +52,19 @@ class Suite:
         number = lambda k: struct.unpack("<I", info[C["DISAGG_A_INFO_" + k]])[0]
         return number("NODES"), number("DEVICES")
 
+    @staticmethod
+    def pointed(command, message, offset):
+        """The name of the attribute that a pointer into the request is at, or in."""
+        names = N if command in (CMD["NODE_NEW"], CMD["NODE_GET"], CMD["NODE_DEL"]) else D
+        at = 20     # of the header, and generic netlink's
+        while at < 20 + len(message):
+            length, kind = struct.unpack_from("<HH", message, at - 20)
+            if at <= offset < at + length:
+                found = [k for k, v in names.items() if v == kind & 0x3fff]
+                return found[0].lower().replace("_", "-") if found else str(kind & 0x3fff)
+            at += length + 3 & ~3
+        return "nothing"
+
     def refused(self, name, command, message, err, word):
         """The message is refused with err; the words, or the pointer, name word."""
         before = self.left()
@@ -66,6 +79,12 @@ class Suite:
                 problem = f"no words: {e}"
             elif word not in e.message and e.offset is None and e.missing is None:
                 problem = f"nothing points at {word}: {e}"
+            elif e.offset is not None:
+                there = self.pointed(command, message, e.offset)
+                named = e.message.split(":")[0]
+                known = {k.lower().replace("_", "-") for k in (*D, *N)}
+                if there != (word if word in known else named if named in known else there):
+                    problem = f"it points at {there}, not at {word}: {e}"
             said = e.message
         if not problem and self.left() != before:
             problem = f"{before} nodes and devices before, {self.left()} after"
@@ -89,7 +108,9 @@ class Suite:
                 ("timeout of 1 ms", {"IO_TIMEOUT": u32(D["IO_TIMEOUT"], 1)}, "io-timeout"),
                 ("timeout of 2 hours", {"IO_TIMEOUT": u32(D["IO_TIMEOUT"], 7200000)},
                  "io-timeout"),
-                ("label with a newline", {"TARGET": text(D["TARGET"], "a\nb")}, "target")):
+                ("label with a newline", {"TARGET": text(D["TARGET"], "a\nb")}, "target"),
+                ("resource with an escape", {"RESOURCE": text(D["RESOURCE"], "a\x1bb")},
+                 "resource")):
             self.refused(name, new, device(sock, **over), errno.EINVAL, word)
         for name, over, word in (
                 ("kind dax", {"KIND": u32(D["KIND"], 1)}, "kind"),
@@ -166,6 +187,8 @@ class Suite:
         second = self.target.lane()
         self.refused("a second device of the name", new, device(second),
                      errno.EEXIST, "name")
+        self.refused("a lease that another device has", new,
+                     device(second, NAME=text(D["NAME"], "mem1")), errno.ENOTUNIQ, "lease")
         self.refused("the socket of another device", new,
                      device(sock, NAME=text(D["NAME"], "mem1")), errno.EBUSY, "lane")
         for what, size in (("shrink", 8 * MIB), ("no multiple", 16 * MIB + 512), ("zero", 0)):
@@ -180,6 +203,20 @@ class Suite:
                      timer + attr(D["LEASE"], bytes(16)), errno.ENOENT, "lease")
         self.refused("a change meant for another generation", CMD["DEVICE_SET"],
                      timer + u64(D["GENERATION"], 2), errno.ENOENT, "generation")
+        for what, given, err, word in (
+                ("without a lane", b"", errno.EINVAL, "lane-index"),
+                ("of a lane that is not there", u32(D["LANE_INDEX"], 1), errno.ENOENT,
+                 "lane-index")):
+            self.refused(f"latencies {what}", CMD["LATENCY_GET"], node + name + given, err, word)
+        spare = self.target.lane()
+        for what, given, err in (
+                ("without its generation", u32(L["INDEX"], 0) + u32(L["FD"], spare.fileno()),
+                 errno.EINVAL),
+                ("that is not there", u32(L["INDEX"], 1) + u32(L["GENERATION"], 1) +
+                 u32(L["FD"], spare.fileno()), errno.EINVAL)):
+            self.refused(f"replacing a lane {what}", CMD["DEVICE_SET"],
+                         node + name + attr(D["LANE"] | 0x8000, given), err, "lane")
+        spare.close()
         disk = "/dev/" + next(n for n in os.listdir("/sys/block") if n.startswith("disagg"))
         subprocess.run(["udevadm", "settle"], check=False)
         held = os.open(disk, os.O_RDONLY)
@@ -206,14 +243,31 @@ class Suite:
 
     def outsiders(self):
         """Who may not: without the capability, and from other namespaces."""
-        probe = ("import sys; sys.path.insert(0, %r)\n"
-                 "from nl import *\n"
-                 "try:\n"
-                 "    n = Netlink()\n"
-                 "    n.call(C['DISAGG_CMD_NODE_NEW'], text(C['DISAGG_A_NODE_NAME'], 'x'))\n"
-                 "    print('accepted')\n"
-                 "except Refused as e:\n"
-                 "    print(e.errno)\n" % os.path.dirname(os.path.abspath(__file__)))
+        requests = [v for k, v in CMD.items() if not k.endswith(("_NTF", "MAX"))]
+        dumps = [CMD["NODE_GET"], CMD["DEVICE_GET"]]
+        # Each request, each dump, and the events; which refusals there were.
+        probe = f"""
+import sys
+sys.path.insert(0, {os.path.dirname(os.path.abspath(__file__))!r})
+from nl import *
+said = set()
+try:
+    n = Netlink()
+except Refused as e:
+    sys.exit(print(e.errno))
+for command, dump in [(c, False) for c in {requests}] + [(c, True) for c in {dumps}]:
+    try:
+        n.call(command, text(C["DISAGG_A_NODE_NAME"], "x"), dump)
+        said.add("accepted")
+    except Refused as e:
+        said.add(e.errno)
+try:
+    n.join("events")
+    said.add("joined")
+except OSError as e:
+    said.add(e.errno)
+print(*said)
+"""
         for what, prefix, err in (
                 ("without CAP_NET_ADMIN", ["capsh", "--drop=cap_net_admin", "--", "-c"],
                  errno.EPERM),

@@ -384,11 +384,66 @@ static void many_lanes(void)
 	}
 }
 
+/*
+ * A dump to a reader of 4 KiB, whose parts are no larger than what they must hold, and in
+ * the midst of which, when @when parts were read, a device of 64 lanes comes. Netlink makes
+ * a part ahead. Return: errno.
+ */
+static int outgrown(int when, unsigned int *devices, bool *interrupted)
+{
+	struct dgnl mine = { .fd = dgnl_socket(), .family = nl.family };
+	struct server servers[DISAGG_MAX_LANES] = {};
+	int fds[DISAGG_MAX_LANES], err = -1;
+	struct device_new d = device_defaults(fds, DISAGG_MAX_LANES);
+	static char buf[65536];
+	struct nlmsghdr *hdr;
+	struct msg m;
+	ssize_t n;
+
+	*devices = 0;
+	*interrupted = false;
+	d.name = "large";
+	for (int i = 0; i < DISAGG_MAX_LANES; i++)
+		fds[i] = serve(&servers[i]);
+	msg_begin(&m, mine.family, DISAGG_CMD_DEVICE_GET);
+	m.hdr.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	if (send(mine.fd, &m, m.hdr.nlmsg_len, 0) < 0)
+		bail("dump");
+	for (int part = 0; err < 0; part++) {
+		if (part == when && device_new(&nl, &d, NULL))
+			bail("no device");
+		n = 4096;
+		if (part >= when)
+			n = recv(mine.fd, buf, n, MSG_PEEK | MSG_TRUNC);
+		n = recv(mine.fd, buf, n, 0);
+		if (n < 0)
+			bail("dump");
+		for (hdr = (void *)buf; NLMSG_OK(hdr, (size_t)n); hdr = NLMSG_NEXT(hdr, n)) {
+			*interrupted |= hdr->nlmsg_flags & NLM_F_DUMP_INTR;
+			if (hdr->nlmsg_type == NLMSG_DONE)
+				err = -*(int *)NLMSG_DATA(hdr);
+			else if (hdr->nlmsg_type == NLMSG_ERROR)
+				err = -((struct nlmsgerr *)NLMSG_DATA(hdr))->error;
+			else
+				++*devices;
+		}
+	}
+	close(mine.fd);
+	if (device_del(&nl, "n", "large", true))
+		bail("the device stays");
+	for (int i = 0; i < DISAGG_MAX_LANES; i++) {
+		close(fds[i]);
+		serve_end(&servers[i]);
+	}
+	return err;
+}
+
 /* Many devices are no reason to need a large buffer. */
 static void small_reader(void)
 {
 	struct dgnl small = { .fd = dgnl_socket(), .family = nl.family };
 	struct server servers[16] = {};
+	bool interrupted = false;
 	unsigned int n = 0;
 	char name[32];
 	int err;
@@ -406,6 +461,14 @@ static void small_reader(void)
 	err = dump(&small, DISAGG_CMD_DEVICE_GET, 4096, count_one, &n, NULL);
 	result(!err && n == 16, "16 devices: all are dumped to a reader of 4 KiB");
 	close(small.fd);
+	err = outgrown(0, &n, &interrupted);
+	note("%u devices, errno %d", n, err);
+	result(!err && n == 17 && interrupted,
+	       "16 devices: a large one that comes meanwhile is in the dump too");
+	err = outgrown(1, &n, &interrupted);
+	note("%u devices, errno %d", n, err);
+	result(!err && n >= 16 && interrupted,
+	       "16 devices: if it comes so late that there is no room, the dump says so");
 	result(!node_del(&nl, "n", true) && !node_new(&nl, "n"), "16 devices: they go");
 	for (int i = 0; i < 16; i++)
 		serve_end(&servers[i]);

@@ -12,23 +12,42 @@ set -u
 # shellcheck source=selftests/block/fio.sh
 . "$(dirname "$0")/../block/fio.sh"
 
-ktap_plan 18
+ktap_plan 32
 need_module
-start_target t1 "{id: dram, class: memory, size: 256MiB}"
+start_target t1 "{id: dram, class: memory, size: 512MiB}"
 
-# Time for a request to fail: the timeout, blk-mq's granularity, a slow machine.
-TIMEOUT_MS=2000
-BOUND_S=8
+# From six seconds on the block layer's coarse timers leave room for the PING within it.
+TIMEOUT_MS=6000
+# And a slow machine.
+BOUND_S=10
+MANY=16MiB,16MiB,16MiB,16MiB,16MiB,16MiB,16MiB,16MiB
 
 attach()
 {
-	"$DISAGGCTL" node create "$1" --memory 32MiB --lanes 2 --io-timeout "${TIMEOUT_MS}ms" \
+	"$DISAGGCTL" node create "$1" --memory "$2" --lanes 2 --io-timeout "${TIMEOUT_MS}ms" \
 		>/dev/null || die "node $1 cannot be made"
+}
+
+errors()
+{
+	json .device.errors "$DISAGGCTL" -j device show killed/mem0
 }
 
 failed_with_eio()
 {
-	grep -qE "error=Input/output error|err= *5|No such device" "$1"
+	grep -qE "error=Input/output error|err= *5" "$1"
+}
+
+in_time()
+{
+	[ "$1" -ge $((TIMEOUT_MS * 3 / 4)) ] && [ "$1" -lt $((TIMEOUT_MS * 5 / 4)) ]
+}
+
+# Nobody looks at the new disks any more.
+quiet()
+{
+	udevadm settle
+	wait_for 10 module_free || die "the disks are looked at for too long"
 }
 
 fast_and_clean()
@@ -43,47 +62,85 @@ fast_and_clean()
 }
 
 #
-# Killed: the worker's sockets close at once.
+# Killed: the sockets close at once. A worker, of which the daemon hears, or the daemon, with
+# which its workers go.
 #
-attach killed
-disk=$(disk_of killed mem0)
-fio_up "$WORK/killed" "$disk"
-worker=$(target_workers t1 | head -n1)
-kill -9 "$worker"
-check "killed: fio ends" wait_for $BOUND_S gone "$(cat "$WORK/killed")"
-check "killed: with an I/O error" failed_with_eio "$WORK/killed.out"
-check "killed: the device is dead" wait_for 5 in_state killed/mem0 dead
-check_fails any "Input/output error" "killed: new I/O fails at once" \
-	timeout 2 dd if="$disk" of=/dev/null bs=4k count=1 iflag=direct
-check "killed: no task is stuck" none_stuck
-fast_and_clean killed killed
-check "killed: the target serves others" "$DISAGGCTL" node create other --memory 32MiB
-"$DISAGGCTL" node delete other >/dev/null
+killed()
+{
+	local what=$1 disk counted
+
+	attach killed 32MiB
+	disk=$(disk_of killed mem0)
+	fio_up "$WORK/killed" "$disk"
+	if [ "$what" = worker ]; then
+		kill -9 "$(target_workers t1 | head -n1)"
+	else
+		stop_target t1 KILL
+	fi
+	check "$what killed: fio ends" wait_for $BOUND_S gone "$(cat "$WORK/killed")"
+	check "$what killed: with an I/O error" failed_with_eio "$WORK/killed.out"
+	check "$what killed: the device is dead" wait_for 5 in_state killed/mem0 dead
+	udevadm settle
+	counted=$(errors)
+	check_fails any "Input/output error" "$what killed: new I/O fails at once" \
+		timeout 2 dd if="$disk" of=/dev/null bs=4k count=1 iflag=direct
+	check "$what killed: and counts as failed" test "$(errors)" -gt "$counted"
+	check "$what killed: no task is stuck" none_stuck
+	fast_and_clean "$what killed" killed
+	if [ "$what" = daemon ]; then
+		run_target t1
+		# Now it can be told.
+		"$DISAGGCTL" node delete killed >/dev/null
+	fi
+	check "$what killed: the target serves others" \
+		"$DISAGGCTL" node create other --memory 32MiB
+	"$DISAGGCTL" node delete other >/dev/null
+}
+killed worker
+killed daemon
 
 #
-# Stopped: nothing closes; only the timeout tells.
+# Stopped: nothing closes; only the timeout tells. There are more devices, which nobody
+# reads: they are live until they are removed.
 #
-attach stopped
+attach stopped "$MANY"
+quiet
 disk=$(disk_of stopped mem0)
 fio_up "$WORK/stopped" "$disk"
 daemon=$(target_pid t1)
 workers=$(target_workers t1)
 # shellcheck disable=SC2086 # a list of process ids
 kill -STOP $workers "$daemon"
-check "stopped: fio ends" wait_for $BOUND_S gone "$(cat "$WORK/stopped")"
+ms=$(milliseconds dd if="$disk" of=/dev/null bs=4k count=1 iflag=direct)
+ktap_note "a read has failed after $ms ms"
+check "stopped: a read fails with EIO" grep -q "Input/output error" "$WORK/ms.out"
+check "stopped: within the timeout, and a slow machine's time" \
+	in_time "$ms"
+check "stopped: fio ends" wait_for 5 gone "$(cat "$WORK/stopped")"
 check "stopped: with an I/O error" failed_with_eio "$WORK/stopped.out"
 check "stopped: the device is dead" wait_for 5 in_state stopped/mem0 dead
-check "stopped: and says why" grep -q "no answer within" \
+check "stopped: and says why" grep -q "no answer within .* ms, nor to a PING" \
 	<(json .device.reason "$DISAGGCTL" -j device show stopped/mem0)
 check "stopped: no task is stuck" none_stuck
+check "stopped: the others live, which nobody reads" in_state stopped/mem7 live
 fast_and_clean stopped stopped
 
-wait_for 10 module_free
+# Nor does unloading need it, with as many devices.
+# shellcheck disable=SC2086
+kill -CONT "$daemon" $workers
+"$DISAGGCTL" node delete stopped >/dev/null
+attach gone "$MANY"
+quiet
+workers=$(target_workers t1)
+# shellcheck disable=SC2086
+kill -STOP $workers "$daemon"
+check "gone: the devices live" in_state gone/mem7 live
 ms=$(milliseconds modprobe -r disagg)
 ktap_note "rmmod took $ms ms"
 check "the module unloads" test ! -e /sys/module/disagg
 check "within 2 seconds" test "$ms" -lt 2000
 # shellcheck disable=SC2086
 kill -CONT "$daemon" $workers
-check "the target is well again" "$DISAGGCTL" resource list
+"$DISAGGCTL" node delete gone >/dev/null
+check "the target is well again" nothing_left t1
 ktap_done

@@ -258,21 +258,6 @@ static bool answer(struct server *s, struct disagg_wire_frame *f)
 	return answer_well(s, f);
 }
 
-static int open_disk(unsigned int id, int flags)
-{
-	char path[40];
-	int fd;
-
-	snprintf(path, sizeof(path), "/dev/disagg%u", id);
-	for (int i = 0; i < 200; i++) {
-		fd = open(path, flags | O_CLOEXEC);
-		if (fd >= 0)
-			return fd;
-		poll(NULL, 0, 20);
-	}
-	bail(path);
-}
-
 static int make_device(struct server *servers, int nr_lanes, unsigned int timeout_ms)
 {
 	struct device_new d;
@@ -589,6 +574,37 @@ static void partitions(void)
 	memcpy(store, saved, sizeof(saved));
 }
 
+/* ---- while a device is attached ---- */
+
+/* One lane of two has something to read that is no reply, before anybody has asked. */
+static void while_attaching(void)
+{
+	static const char junk[sizeof(struct disagg_wire_frame)] = "not a reply";
+	struct device_new d;
+	struct answer a;
+	struct msg m;
+	int lanes[2], peers[2];
+	struct pollfd p;
+
+	for (int i = 0; i < 2; i++)
+		lanes[i] = tcp_pair(&peers[i]);
+	p = (struct pollfd) { .fd = lanes[1], .events = POLLIN };
+	if (!write_all(peers[1], junk, sizeof(junk)) || poll(&p, 1, 10000) != 1)
+		bail("nothing to read");
+	d = device_defaults(lanes, 2);
+	device_new_msg(&nl, &m, &d);
+	ask(&nl, &m, &a);
+	note("%s: %s", strerror(a.error), a.text);
+	result(a.error == ECONNRESET && strstr(a.text, "lane: "),
+	       "a lane that breaks while attaching: refused, and said");
+	result(!count(&nl, DISAGG_CMD_DEVICE_GET), "nothing is half made");
+	for (int i = 0; i < 2; i++)
+		close(lanes[i]);
+	result(is_closed(peers[0]) && is_closed(peers[1]), "no socket is kept");
+	for (int i = 0; i < 2; i++)
+		close(peers[i]);
+}
+
 int main(void)
 {
 	need_module();
@@ -605,6 +621,7 @@ int main(void)
 	slow_reader();
 	early_reply();
 	partitions();
+	while_attaching();
 	result(!node_del(&nl, "n", false) && module_free(), "nothing is left");
 	return finish();
 }

@@ -51,11 +51,10 @@ static void far_behind(void)
 	pthread_t reader;
 	unsigned int id;
 	uint64_t sent = 0;
-	char path[40], *buf;
+	char *buf = aligned(LEN);
 	int lane = serve(&s);
 
-	if (posix_memalign((void **)&buf, 4096, LEN) || posix_memalign((void **)&page, 4096, 4096))
-		bail("no memory");
+	page = aligned(4096);
 	memset(buf, 1, LEN);
 	d = device_defaults(&lane, 1);
 	d.size = SIZE;
@@ -65,10 +64,7 @@ static void far_behind(void)
 	close(lane);
 	if (system("udevadm settle --timeout=20"))
 		note("udev is not done");
-	snprintf(path, sizeof(path), "/dev/disagg%u", id);
-	disk = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
-	if (disk < 0)
-		bail(path);
+	disk = open_disk(id, O_RDWR | O_DIRECT);
 	keeping = true;
 	if (pthread_create(&reader, NULL, reader_main, NULL))
 		bail("no thread");

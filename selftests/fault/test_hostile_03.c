@@ -443,7 +443,7 @@ static int make_device(struct dgnl *nl, struct lane *l, const char *name, bool c
 {
 	struct device_new d;
 	unsigned int id;
-	char path[40], *store = calloc(1, SIZE);
+	char *store = calloc(1, SIZE);
 	int fds[LANES], disk;
 
 	for (unsigned int i = 0; i < LANES; i++) {
@@ -470,14 +470,7 @@ static int make_device(struct dgnl *nl, struct lane *l, const char *name, bool c
 		bail("no device");
 	for (unsigned int i = 0; i < LANES; i++)
 		close(fds[i]);
-	snprintf(path, sizeof(path), "/dev/disagg%u", id);
-	for (int i = 0; i < 500; i++) {
-		disk = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
-		if (disk >= 0)
-			return disk;
-		poll(NULL, 0, 20);
-	}
-	bail(path);
+	return open_disk(id, O_RDWR | O_DIRECT);
 }
 
 static unsigned long number_of(const char *variable, unsigned long fallback)

@@ -237,34 +237,10 @@ DG_FN bool device_there(void)
 
 static unsigned int disk_id;
 
-DG_FN int open_disk(void)
-{
-	char path[40];
-	int fd;
-
-	snprintf(path, sizeof(path), "/dev/disagg%u", disk_id);
-	for (int i = 0; i < 200; i++) {
-		fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
-		if (fd >= 0)
-			return fd;
-		poll(NULL, 0, 10);
-	}
-	bail(path);
-}
-
-DG_FN char *aligned(size_t len)
-{
-	void *buf;
-
-	if (posix_memalign(&buf, 4096, len))
-		bail("no memory");
-	return buf;
-}
-
 DG_FN bool works(void)
 {
 	static char *buf;
-	int fd = open_disk();
+	int fd = open_disk(disk_id, O_RDWR | O_DIRECT);
 	bool ok;
 
 	if (!buf)

@@ -101,7 +101,7 @@ static bool round_of_it(void)
 	int fd;
 
 	make_device();
-	fd = open_disk();
+	fd = open_disk(disk_id, O_RDWR | O_DIRECT);
 	chance(PERCENT);
 	for (int i = 0; ok && i < 4; i++)
 		ok = fill_and_read(fd, (uint64_t)i * LEN) && read_alone(fd) && replace();

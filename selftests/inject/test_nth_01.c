@@ -21,9 +21,12 @@ enum outcome { DONE, REFUSED, UNTOLD };
  * Send @m with its @nth allocation failing. Return: what is said of it; UNTOLD: there was
  * no memory to say it.
  */
+static unsigned int wordless;
+
 static enum outcome attempt(struct msg *m, unsigned int nth, bool *injected, int *error)
 {
 	static char buf[65536];
+	struct answer a = { 0 };
 	struct nlmsghdr *hdr;
 	ssize_t n;
 
@@ -43,8 +46,12 @@ static enum outcome attempt(struct msg *m, unsigned int nth, bool *injected, int
 		for (hdr = (void *)buf; NLMSG_OK(hdr, (size_t)n); hdr = NLMSG_NEXT(hdr, n)) {
 			if (hdr->nlmsg_seq != nl.seq || hdr->nlmsg_type != NLMSG_ERROR)
 				continue;
-			*error = -((struct nlmsgerr *)NLMSG_DATA(hdr))->error;
-			return *error ? REFUSED : DONE;
+			answer_ack(&a, m, hdr);
+			*error = a.error;
+			if (!a.error)
+				return DONE;
+			wordless += !a.text[0];
+			return REFUSED;
 		}
 	}
 }
@@ -207,7 +214,7 @@ static bool is_resized(void)
 static bool size_whole(bool done)
 {
 	uint64_t bytes = 0;
-	int fd = open_disk();
+	int fd = open_disk(disk_id, O_RDWR | O_DIRECT);
 	bool ok = !ioctl(fd, BLKGETSIZE64, &bytes) && bytes == old_size + (done ? 65536 : 0);
 
 	close(fd);
@@ -444,7 +451,7 @@ static bool submitted(const struct io *io)
 	unsigned int nth, refused = 0, bad = 0;
 	char *buf = aligned(1 << 20);
 	bool injected = true;
-	int fd = open_disk();
+	int fd = open_disk(disk_id, O_RDWR | O_DIRECT);
 
 	for (nth = 1; injected && nth < NTH_MAX; nth++) {
 		ssize_t want = io->kind < FSYNC ? (ssize_t)io->len : 0, n;
@@ -577,6 +584,8 @@ int main(void)
 	delete_device();
 	result(!node_del(&nl, "n", false) && count(&nl, DISAGG_CMD_DEVICE_GET) == 0,
 	       "nothing is left");
+	note("%u refusals without a word", wordless);
+	result(!wordless, "every refusal says why");
 	result(loaded(), "the module");
 	if (system("udevadm control --start-exec-queue"))
 		note("udev is not started again");

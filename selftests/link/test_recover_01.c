@@ -6,6 +6,8 @@
  */
 #define _GNU_SOURCE
 #include <sched.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "../control/dgnl.h"
 
@@ -17,21 +19,6 @@
 
 static struct dgnl nl;
 static char *store;
-
-static int open_disk(unsigned int id)
-{
-	char path[40];
-	int fd;
-
-	snprintf(path, sizeof(path), "/dev/disagg%u", id);
-	for (int i = 0; i < 200; i++) {
-		fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
-		if (fd >= 0)
-			return fd;
-		poll(NULL, 0, 20);
-	}
-	bail(path);
-}
 
 /* A device that is kept, whose lanes @servers serve, and that udev has seen; its number. */
 static unsigned int make_closed(struct server *servers, unsigned int nr_lanes,
@@ -58,7 +45,7 @@ static unsigned int make_closed(struct server *servers, unsigned int nr_lanes,
 
 static int make(struct server *servers, unsigned int nr_lanes, unsigned int timeout_ms)
 {
-	return open_disk(make_closed(servers, nr_lanes, timeout_ms));
+	return open_disk(make_closed(servers, nr_lanes, timeout_ms), O_RDWR | O_DIRECT);
 }
 
 static bool in_state(int state)
@@ -280,7 +267,7 @@ static void cut_while_sending(void)
 	if (device_new(&nl, &d, &id))
 		bail("no device");
 	close(lane);
-	fd = open_disk(id);
+	fd = open_disk(id, O_RDWR | O_DIRECT);
 	memset(store, 0, LEN);
 	job_start(&j, fd, true, 0);
 	poll(NULL, 0, 200);
@@ -539,6 +526,30 @@ static void dead_after(void)
 	free(j.buf);
 }
 
+/* Until the disk has a request, which may wait for a lane yet. */
+static void wait_submitted(int fd)
+{
+	unsigned int reads = 0, writes = 0;
+	struct stat st;
+	char path[64];
+	FILE *f;
+
+	if (fstat(fd, &st))
+		bail("no disk");
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/inflight", major(st.st_rdev),
+		 minor(st.st_rdev));
+	for (int i = 0; i < 1000; i++) {
+		f = fopen(path, "re");
+		if (!f || fscanf(f, "%u %u", &reads, &writes) != 2)
+			bail(path);
+		fclose(f);
+		if (reads || writes)
+			return;
+		poll(NULL, 0, 10);
+	}
+	bail("no request comes");
+}
+
 static void delete_while_lost(void)
 {
 	struct server s = { .store = store };
@@ -550,6 +561,7 @@ static void delete_while_lost(void)
 	fd = make(&s, 1, 600000);
 	serve_end(&s);
 	job_start(&j, fd, true, 0);
+	wait_submitted(fd);
 	result(in_state(LOST) && device_del(&nl, "n", "d", false) == EBUSY,
 	       "a lost device in use is not deleted");
 	start = now_ms();

@@ -62,18 +62,6 @@ static void end_servers(void)
 		serve_end(&servers[i]);
 }
 
-static int open_disk(unsigned int id, int flags)
-{
-	char path[40];
-	int fd;
-
-	snprintf(path, sizeof(path), "/dev/disagg%u", id);
-	fd = open(path, flags | O_CLOEXEC);
-	if (fd < 0)
-		bail(path);
-	return fd;
-}
-
 static bool becomes(int state)
 {
 	for (int i = 0; i < 800; i++) {
@@ -219,6 +207,7 @@ static void each_state(void)
 
 /* Connecting, and being removed: nothing stays so, so it is met at random. */
 static volatile bool enough;
+static volatile unsigned int attached;
 
 static void *attacher_main(void *data)
 {
@@ -233,7 +222,8 @@ static void *attacher_main(void *data)
 		lane = tcp_pair(&peer);
 		d = device_defaults(&lane, 1);
 		d.dead_after = DISAGG_NEVER;
-		device_new(&mine, &d, NULL);
+		if (!device_new(&mine, &d, NULL))
+			attached++;
 		close(lane);
 		close(last);
 	}
@@ -242,17 +232,26 @@ static void *attacher_main(void *data)
 	return NULL;
 }
 
+struct deleter {
+	pthread_t thread;
+	unsigned int deleted, seed;
+	uint64_t longest;
+};
+
 static void *deleter_main(void *data)
 {
 	struct dgnl mine = dgnl_open();
-	uint64_t *longest = data;
+	struct deleter *my = data;
 
 	while (!enough) {
 		uint64_t begin = now_ms();
 
-		device_del(&mine, "n", "d", true);
-		if (now_ms() - begin > *longest)
-			*longest = now_ms() - begin;
+		if (!device_del(&mine, "n", "d", true))
+			my->deleted++;
+		if (now_ms() - begin > my->longest)
+			my->longest = now_ms() - begin;
+		/* So that some are there before they go. */
+		poll(NULL, 0, rand_r(&my->seed) % 20);
 	}
 	close(mine.fd);
 	return NULL;
@@ -260,24 +259,30 @@ static void *deleter_main(void *data)
 
 static void at_random(void)
 {
-	uint64_t longest[2] = { 0 };
-	pthread_t attacher, deleter[2];
+	struct deleter deleters[2] = { { .seed = 1 }, { .seed = 2 } };
+	unsigned int deleted;
+	pthread_t attacher;
 
 	enough = false;
-	if (pthread_create(&attacher, NULL, attacher_main, NULL) ||
-	    pthread_create(&deleter[0], NULL, deleter_main, &longest[0]) ||
-	    pthread_create(&deleter[1], NULL, deleter_main, &longest[1]))
+	if (pthread_create(&attacher, NULL, attacher_main, NULL))
 		bail("no thread");
+	for (int i = 0; i < 2; i++)
+		if (pthread_create(&deleters[i].thread, NULL, deleter_main, &deleters[i]))
+			bail("no thread");
 	poll(NULL, 0, 5000);
 	enough = true;
 	pthread_join(attacher, NULL);
-	pthread_join(deleter[0], NULL);
-	pthread_join(deleter[1], NULL);
-	device_del(&nl, "n", "d", true);
-	note("connecting, removing: the longest deletion took %llu and %llu ms",
-	     (unsigned long long)longest[0], (unsigned long long)longest[1]);
-	result(longest[0] <= BOUND_MS && longest[1] <= BOUND_MS,
+	for (int i = 0; i < 2; i++)
+		pthread_join(deleters[i].thread, NULL);
+	deleted = deleters[0].deleted + deleters[1].deleted;
+	if (!device_del(&nl, "n", "d", true))
+		deleted++;
+	note("connecting, removing: %u made, %u deleted; the longest deletion took %llu and %llu ms",
+	     attached, deleted, (unsigned long long)deleters[0].longest,
+	     (unsigned long long)deleters[1].longest);
+	result(deleters[0].longest <= BOUND_MS && deleters[1].longest <= BOUND_MS,
 	       "connecting, removing: deleted by force within 2 s");
+	result(attached && deleted == attached, "connecting, removing: each of them, once");
 }
 
 /* ---- rmmod ---- */

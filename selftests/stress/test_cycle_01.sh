@@ -70,9 +70,11 @@ cycle()
 	"$DISAGGCTL" node create c --memory 8MiB --lanes 2 >/dev/null || return 1
 	disk=$(echo /sys/block/disagg*)
 	disk=/dev/${disk##*/}
-	while :; do dd if="$disk" of=/dev/null bs=64k iflag=direct 2>/dev/null || break; done &
+	rm -f "$WORK/read"
+	while dd if="$disk" of=/dev/null bs=64k count=32 iflag=direct 2>/dev/null; do : >"$WORK/read"; done &
 	pid=$!
 	dd if=/dev/zero of="$disk" bs=256k count=4 oflag=direct status=none || return 1
+	wait_for 10 test -e "$WORK/read" || { kill $pid; return 1; }
 	"$1" >/dev/null 2>&1 || { kill $pid; return 1; }
 	wait $pid
 	return 0

@@ -196,21 +196,6 @@ DG_FN void relay_end(struct relay *r)
 
 /* ---- devices ---- */
 
-DG_FN int open_disk(unsigned int id)
-{
-	char path[40];
-	int fd;
-
-	snprintf(path, sizeof(path), "/dev/disagg%u", id);
-	for (int i = 0; i < 200; i++) {
-		fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
-		if (fd >= 0)
-			return fd;
-		poll(NULL, 0, 20);
-	}
-	bail(path);
-}
-
 /* Make n/d of @d, whose lanes are closed here; opened, and let alone by udev. */
 DG_FN int make_device(struct dgnl *nl, const struct device_new *d)
 {
@@ -222,7 +207,7 @@ DG_FN int make_device(struct dgnl *nl, const struct device_new *d)
 		close(d->lanes[i]);
 	if (system("udevadm settle --timeout=20"))
 		note("udev is not done");
-	return open_disk(id);
+	return open_disk(id, O_RDWR | O_DIRECT);
 }
 
 DG_FN bool in_state(struct dgnl *nl, int state)
@@ -280,15 +265,6 @@ DG_FN int renew(struct dgnl *nl, struct server *s, const struct cipher *c)
 	if (a.error)
 		note("%s: %s", strerror(a.error), a.text);
 	return a.error;
-}
-
-DG_FN void *aligned(size_t len)
-{
-	void *buf;
-
-	if (posix_memalign(&buf, 4096, len))
-		bail("no memory");
-	return buf;
 }
 
 /* Bytes that are nowhere else: of @seed, at @offset. */

@@ -162,7 +162,7 @@ static int make(struct target *t, uint32_t io_timeout)
 	if (device_new(&nl, &d, &id))
 		bail("no device");
 	close(lane);
-	return open_disk(id);
+	return open_disk(id, O_RDWR | O_DIRECT);
 }
 
 /* ---- what must not wait ---- */

@@ -308,7 +308,7 @@ static void silence(void)
 		if (device_new(&nl, &d, &id))
 			bail("no device");
 		close(lane);
-		fd = open_disk(id);
+		fd = open_disk(id, O_RDWR | O_DIRECT);
 	}
 	job_start(&j, fd, true, EARLY_LEN);
 	poll(NULL, 0, 500);

@@ -49,7 +49,7 @@ const struct option node_create_options[] = {
 	{ .name = "block-size", .arg = "N", .text = &opt.block_size,
 	  .help = "logical block size, 512 to 4096 (default: 4096)" },
 	{ .name = "io-timeout", .arg = "DURATION", .text = &opt.io_timeout,
-	  .help = "without an answer, after which the target is asked if it lives (default: 30s)" },
+	  .help = "that a request may take; after half of it the target is asked if it lives (default: 30s)" },
 	{ .name = "fail-fast", .arg = "DURATION", .text = &opt.fail_fast,
 	  .help = "after which I/O of a lost lane fails, or never (default)" },
 	{ .name = "dead-after", .arg = "DURATION", .text = &opt.dead_after,

@@ -51,7 +51,7 @@ static struct {
 
 const struct option device_set_options[] = {
 	{ .name = "io-timeout", .arg = "DURATION", .text = &opt.io_timeout,
-	  .help = "without an answer, after which the target is asked if it lives" },
+	  .help = "that a request may take; after half of it the target is asked if it lives" },
 	{ .name = "fail-fast", .arg = "DURATION", .text = &opt.fail_fast,
 	  .help = "after which I/O of a lost lane fails, or never" },
 	{ .name = "dead-after", .arg = "DURATION", .text = &opt.dead_after,

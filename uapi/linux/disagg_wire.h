@@ -95,7 +95,7 @@
 #define DISAGG_WIRE_E_NOT_FOUND		4	/* no such resource or lease */
 #define DISAGG_WIRE_E_NO_SPACE		5	/* not enough capacity, or over quota */
 #define DISAGG_WIRE_E_STALE		6	/* the lease has ended or has a newer generation */
-#define DISAGG_WIRE_E_BUSY		7	/* the lane is taken, or the target is stopping */
+#define DISAGG_WIRE_E_BUSY		7	/* the target stops, or the lease changes */
 #define DISAGG_WIRE_E_INVALID		8	/* well-formed but wrong: range, alignment, state */
 #define DISAGG_WIRE_E_IO		9	/* the medium failed */
 #define DISAGG_WIRE_E_CRC		10	/* a payload's CRC32C did not match */
