@@ -12,8 +12,9 @@
 #help:                         PREFIX=/usr, DESTDIR=
 #help:   make dkms-install     the module by DKMS, for every kernel with headers;
 #help:                         KVER=VERSION for that one only
-#help:   make module_install   the module without DKMS, for one kernel
-#help:   make uninstall        remove exactly what install put
+#help:   make module_install   the module without DKMS, for one kernel;
+#help:                         module_uninstall takes it away
+#help:   make uninstall        remove exactly what install put; FORCE=1 also what is in use
 #help:   make dkms-remove      remove the module from DKMS and all kernels
 #help:
 #help: Try and test (in virtual machines; see selftests/lab/README)
@@ -44,6 +45,10 @@ module:
 
 module_install: module
 	install -D -m 644 disagg.ko $(DESTDIR)/lib/modules/$(KVER)/updates/disagg.ko
+	$(if $(DESTDIR),,depmod $(KVER))
+
+module_uninstall:
+	rm -f $(DESTDIR)/lib/modules/$(KVER)/updates/disagg.ko
 	$(if $(DESTDIR),,depmod $(KVER))
 
 tools:
@@ -85,7 +90,7 @@ dkms-remove:
 help:
 	@sed -n 's/^#help:\( \|$$\)//p' $(firstword $(MAKEFILE_LIST)) $(wildcard selftests/lab/lab.mk)
 
-.PHONY: all module module_install tools clean install uninstall \
+.PHONY: all module module_install module_uninstall tools clean install uninstall \
 	dkms-install dkms-remove help
 
 -include selftests/lab/lab.mk
