@@ -44,10 +44,9 @@ check_eq "classes" "$(complete_words disaggctl resource list --class '')" "gpu m
 # Every option of every command is offered, in both shells.
 options_offered()
 {
-	local command option
+	local command option commands=0
 
-	for command in "target add" "target list" "resource list" "lease list" "node create" \
-		"node delete" "node attach" "node detach" "node save"; do
+	while read -r command; do
 		# shellcheck disable=SC2086 # two words
 		for option in $("$DISAGGCTL" help $command | grep -oE -- '^ +--[a-z-]+') --help --json; do
 			[[ " $(complete_words disaggctl $command --) " == *" $option "* ]] ||
@@ -55,7 +54,9 @@ options_offered()
 			grep -qF -- "$option" "$TOOLS/completion/_disaggctl" ||
 				{ echo "zsh: $command $option"; return 1; }
 		done
-	done
+		commands=$((commands + 1))
+	done < <("$DISAGGCTL" help | sed -nE 's/^  ([a-z]+( [a-z]+)?) .*/\1/p')
+	[ "$commands" -eq 20 ] || { echo "$commands commands"; return 1; }
 }
 check "every option is offered" options_offered
 

@@ -8,7 +8,10 @@ set -u
 . "$(dirname "$0")/../lib.sh"
 # shellcheck source=selftests/common.sh
 . "$(dirname "$0")/../common.sh"
+# shellcheck source=selftests/control/cli.sh
+. "$(dirname "$0")/../control/cli.sh"
 
+start_checker
 D=$DISAGGCTL
 FILES=$DISAGG_CONFDIR/nodes.d
 mkdir -p "$FILES" "$DISAGG_STATEDIR/nodes"
@@ -107,7 +110,7 @@ check "save replaces the file" "$D" node save n1
 check_eq "it has what the record has" "$(grep -v '^#' "$FILES/n1.yaml" | paste -sd'|' | tr -d ' ')" \
 	'apiVersion:disagg/v1|kind:Node|metadata:{name:"n1"}|spec:|memory:|-{name:"mem0",size:1536MiB}|storage:|-{name:"disk0",size:4KiB}|lanes:2|ioTimeout:1500ms|failFast:0|lease:3600s|readOnly:yes'
 sed -i 's/^spec:/spec:\n  target: t1/' "$FILES/n1.yaml"
-check "save again" "$D" node save n1
+check "save again, as a document" valid node-save "$D" -j node save n1
 check "keeps the target that was asked for" grep -q '^  target: "t1"$' "$FILES/n1.yaml"
 rm "$DISAGG_STATEDIR/nodes/n1.json"
 accepted "what was written can be read"

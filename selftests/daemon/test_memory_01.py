@@ -96,7 +96,9 @@ def huge(folder):
         lane.write(11 * MIB, pattern(2, MIB))
         assert lane.read(8 * MIB + MIB // 2, MIB // 2) == pattern(1, MIB)[MIB // 2:]
         c.release(g)
-        c.lease(12 * MIB)
+        g = c.lease(12 * MIB)
+        lane = d.lane(g, features=F_ALL & ~F_CRC32C)
+        assert lane.read(8 * MIB, 4 * MIB) == bytes(4 * MIB), "somebody else's bytes"
 
 
 main()

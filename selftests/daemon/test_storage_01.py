@@ -4,6 +4,7 @@
 import errno
 import os
 import random
+import re
 import shutil
 import subprocess
 import tempfile
@@ -17,14 +18,29 @@ def config(path, **keys):
     return f"resources:\n- {{id: disk, class: storage, path: {path}{more}}}\n"
 
 
-def exercise(d):
+def opened(pid, path):
+    """How a process has a file open: direct or not; and whether it has an io_uring."""
+    found, ring = set(), False
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        link = os.readlink(f"/proc/{pid}/fd/{fd}")
+        ring |= link == "anon_inode:[io_uring]"
+        if link == path:
+            with open(f"/proc/{pid}/fdinfo/{fd}") as f:
+                flags = int(re.search(r"^flags:\s*(\d+)", f.read(), re.M)[1], 8)
+            found.add(bool(flags & os.O_DIRECT))
+    return found, ring
+
+
+def exercise(d, path, direct):
     """Everything that a lane can do, against a model."""
     c = d.control()
     c.reserve(4 * MIB, cls=STORAGE)         # so that the extent does not start at 0
     g = c.lease(8 * MIB, cls=STORAGE)
+    worker, = d.workers()
     for features in (F_ALL, F_ALL & ~F_CRC32C):
         lane = d.lane(g, features=features)
         assert lane.features == features
+        eventually(lambda: opened(worker, path) == ({direct}, True))
         model = bytearray(MIB)
         lane.call(WRITE_ZEROES, length=MIB)
         rng = random.Random(features)
@@ -78,7 +94,7 @@ def exercise(d):
 def buffered(folder):
     """a file, through the page cache."""
     with Daemon(folder, config(folder + "/disk", size="64MiB", direct="no")) as d:
-        exercise(d)
+        exercise(d, folder + "/disk", False)
 
 
 @test
@@ -89,7 +105,7 @@ def direct(folder):
         try:
             os.close(os.open(base + "/probe", os.O_CREAT | os.O_RDWR | os.O_DIRECT))
             with Daemon(folder, config(base + "/disk", size="64MiB")) as d:
-                exercise(d)
+                exercise(d, base + "/disk", True)
             return
         except OSError as e:
             if e.errno != errno.EINVAL:
@@ -111,7 +127,7 @@ def loop(folder):
     device = r.stdout.strip()
     try:
         with Daemon(folder, config(device)) as d:
-            c = exercise(d)
+            c = exercise(d, device, True)
             disk = c.inventory()["disk"]
             assert disk["model"] == os.path.basename(device)
             assert disk["capacity"] == 64 * MIB

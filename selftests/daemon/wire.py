@@ -466,10 +466,10 @@ def closed(fn, *args, **fields):
 
 
 def gone(pid):
-    """Whether the process has ended; a zombie that nobody has reaped yet has."""
+    """Whether the process has ended; one that is being reaped, or waits for that, has."""
     try:
         with open(f"/proc/{pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
+            return f.read().rsplit(")", 1)[1].split()[0] in "ZX"
     except OSError:
         return True
 

@@ -69,8 +69,12 @@ checkout_key()
 # may be killed in a way that leaves no chance to tell; the kernel does.
 die_with_parent()
 {
-	[ "${LAB_PARENT:-}" != $PPID ] || return 0
-	LAB_PARENT=$PPID exec setpriv --pdeathsig TERM "$0" "$@"
+	case ${LAB_PARENT:-} in
+	"$$:$PPID") return 0 ;;
+	# It has gone before the kernel could be asked.
+	$$:*) exit 1 ;;
+	esac
+	LAB_PARENT=$$:$PPID exec setpriv --pdeathsig TERM "$0" "$@"
 }
 
 as_root()

@@ -6,7 +6,7 @@ check:
 	@SUITE="$(SUITE)" KERNEL="$(KERNEL)" TEST="$(TEST)" V="$(V)" JOBS="$(JOBS)" selftests/run
 
 demo:
-	@selftests/demo.sh
+	@selftests/demo/demo
 
 # KERNEL=7.3 RUNS=9; more options: selftests/bench/bench --help
 bench:

@@ -11,7 +11,10 @@ VM="$TOP/selftests/lab/vm --no-build --timeout 120"
 
 [ "$KERNEL" != none ] || KERNEL=6.12
 [ "$KERNEL" != debug ] || ktap_skip_all "it is as the stock kernels"
-ktap_plan 9
+case $KERNEL in
+uml) ktap_plan 9 ;;
+*) ktap_plan 11 ;;
+esac
 
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -39,9 +42,26 @@ channels()
 	check_eq "$1: long output is whole" "$(grep -cE '^[0-9]+$' "$dir/out")" 20000
 }
 
+# What one wrote to its disk another finds there.
+keeps()
+{
+	local disk
+
+	# shellcheck disable=SC2086 # several words
+	$VM --keep -- sh -c 'echo kept >/root/kept && sync' >"$dir/out" 2>"$dir/err"
+	disk=$(sed -n 's/^lab: the disk is kept: .*--disk //p' "$dir/err")
+	check "--keep says where the disk is" test -f "$disk"
+	# shellcheck disable=SC2086
+	check_eq "what was written is on it" "$($VM --disk "$disk" -- cat /root/kept 2>"$dir/err")" kept
+	rm -f "$disk"
+}
+
 case $KERNEL in
 uml) channels uml '^7\.3\..*-disagg-uml$' ;;
-*) channels 6.12 '^6\.12\..*-amd64$' ;;
+*)
+	channels 6.12 '^6\.12\..*-amd64$'
+	keeps
+	;;
 esac
 
 # Killed long before its kernel is there, and started again.

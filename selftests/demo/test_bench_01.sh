@@ -1,0 +1,28 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The bench measures something of every contestant in every row. How much is not a
+# test's business.
+
+set -u
+# shellcheck source=selftests/lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+
+ktap_plan 5
+check_eq "one short round" \
+	"$("$TOP/selftests/bench/bench" --runs 1 --ms 100 >"$dir/out" 2>"$dir/err"; echo $?)" 0
+[ $KTAP_FAILED -eq 0 ] || ktap_note "$(cat "$dir/err" "$dir/out")"
+raw=$(sed -n 's/^lab: every run: //p' "$dir/err")
+# Round, row, contestant, requests per second, …
+runs=$(tail -n +2 "$raw")
+check_eq "six rows" "$(cut -f2 <<<"$runs" | sort -u | wc -l)" 6
+check_eq "of five contestants" "$(cut -f3 <<<"$runs" | sort -u | paste -sd,)" \
+	"disagg,disagg TLS,nbd,nvme-tcp,raw TCP"
+check_eq "all of whom did something" "$(awk -F'\t' '$4 > 0 && $5 > 0' <<<"$runs" | wc -l)" 30
+# Twice: what was done, and how many times what the others did.
+check_eq "are in the table" "$(grep -cE '^(4|128) KiB (read|write), depth [0-9]+ .*[0-9]' "$dir/out")" 12
+rm -f "$raw"
+ktap_done
