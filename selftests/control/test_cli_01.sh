@@ -78,6 +78,7 @@ check_eq "it tells the new timer" "$(document .device.fail_fast_ns)" 60000000000
 check_eq "traffic is counted" "$(disk=$(disk_of n1 mem1)
 	dd if=/dev/zero of="$disk" bs=1M count=2 oflag=direct status=none
 	json .device.write_bytes "$D" -j device show n1/mem1)" $((2 << 20))
+udevadm settle	# which has read what was written
 check "device stats" valid device-stats "$D" -j device stats n1/mem1
 check_eq "they count what was answered" "$(document '[.devices[].lanes[].operations[].replies] | add')" \
 	"$(json '[.device.lanes[].replies] | add' "$D" -j device show n1/mem1)"

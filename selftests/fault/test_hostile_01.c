@@ -399,7 +399,7 @@ static void stuck_writer(void)
 	s.requests = 0;
 	if (pthread_create(&writer, NULL, writer_main, store))
 		bail("no thread");
-	for (int i = 0; i < 200 && !s.requests; i++)
+	for (int i = 0; i < 1000 && !s.requests && !writer_done; i++)
 		poll(NULL, 0, 20);
 	result(s.requests && !writer_done, "a close() that writes waits for a silent target");
 	result(device_del(&nl, "n", "d", false) == EBUSY, "its device is in use");

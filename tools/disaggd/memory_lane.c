@@ -294,6 +294,9 @@ void memory_lane_run(struct lane *lane)
 		log_error("lane %u: out of memory", lane->index);
 		goto out;
 	}
+	/* Pages of it now: later, somebody may wait for an answer to have any to spare. */
+	for (size_t i = 0; i < BUFFER_SIZE; i += 4096)
+		((volatile uint8_t *)m->buffer)[i] = 0;
 	for (;;) {
 		bool more = do_buffer(m);
 
