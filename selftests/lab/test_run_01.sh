@@ -14,7 +14,7 @@ cache=${DISAGG_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/disagg-lab}
 trap 'rm -rf "$dir" "$cache/logs/check-$(basename "$dir")-"*' EXIT
 mkdir "$dir/selftests"
 cp -a "$TOP"/selftests/{run,lib.sh,lab} "$dir/selftests"
-unset DISAGG_CHECKOUT SUITE KERNEL JOBS V TIMEOUT
+unset DISAGG_CHECKOUT SUITE KERNEL TEST JOBS V TIMEOUT
 
 # script SUITE NAME LINE…: a test that prints these; the last may be a command.
 script()
