@@ -522,6 +522,8 @@ int disagg_nl_device_get_start(struct netlink_callback *cb)
 		return -EINTR;
 	xa_for_each(&disagg_devices, id, dev)
 		cb->min_dump_alloc = max(cb->min_dump_alloc, disagg_device_msg_size(dev));
+	/* What changes from here on interrupts the dump, also before its first part. */
+	cb->prev_seq = disagg_registry_seq + 1;
 	mutex_unlock(&disagg_registry_lock);
 	return 0;
 }

@@ -40,7 +40,7 @@ failed_with_eio()
 
 in_time()
 {
-	[ "$1" -ge $((TIMEOUT_MS * 3 / 4)) ] && [ "$1" -lt $((TIMEOUT_MS * 3 / 2)) ]
+	[ "$1" -ge $((TIMEOUT_MS * 3 / 4)) ] && [ "$1" -lt $((TIMEOUT_MS * 5 / 4)) ]
 }
 
 # Nobody looks at the new disks any more.

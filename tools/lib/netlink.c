@@ -96,6 +96,7 @@ static enum dsg_code code_of_errno(int err)
 		return DSG_NOT_FOUND;
 	case EEXIST:
 	case EBUSY:
+	case ENOTUNIQ:
 		return DSG_CONFLICT;
 	case EPERM:
 	case EACCES:
