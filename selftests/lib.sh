@@ -139,6 +139,20 @@ wait_for()
 	done
 }
 
+# on_peer COMMAND…: run it in the other VM, if the suite has one; its output and exit
+# status are this one's. What it leaves running keeps nothing of this connection open.
+on_peer()
+{
+	local out
+
+	out=$(printf '%q ' "$@" |
+		socat -t 600 - TCP:10.99.0.2:99,connect-timeout=10) || return 255
+	# The last word is the status.
+	case ${out##* } in '' | *[!0-9]*) printf '%s' "$out"; return 255 ;; esac
+	printf '%s' "${out% *}"
+	return "${out##* }"
+}
+
 # gone PID: true when the process has ended (a zombie has).
 gone()
 {

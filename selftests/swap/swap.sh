@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# For tests of swap, after common.sh: a pool in a network namespace, so that it can be
-# cut off as one at the end of a cable, and in a control group whose memory is never
-# swapped, as it would wait for itself; a device of it as swap; and those cuts.
-#
-#	 this host 10.99.0.1 --- veth --- 10.99.0.2 "pool": disaggd
+# For tests of swap, after common.sh: a pool in the other VM, a device of it as swap, and
+# ways to cut the two off from each other. What mends a cut lies in a control group whose
+# memory is never swapped.
 
 # shellcheck source=selftests/tlsd/keys.sh
 . "$(dirname "$0")/../tlsd/keys.sh"
@@ -35,54 +33,58 @@ in_cgroup()
 	exec sh -c "echo \$\$ >$CGROUP/$name/cgroup.procs && exec \"\$@\"" sh "$@"
 }
 
-# start_pool MEBIBYTES [tls]: disaggd, its memory allocated before it is needed.
+# start_pool MEBIBYTES [tls]
 start_pool()
 {
-	local dir=$WORK/pool keys=() access="plaintext: [10.99.0.1]" address="$POOL:7420"
+	local dir=/tmp/pool keys=() access="plaintext: [10.99.0.1]" address="$POOL:7420" key
 
 	echo +memory >$CGROUP/cgroup.subtree_control || die "no memory controller"
 	cgroup apart memory.swap.max=0
 	# This script, too: it must be able to mend what it has cut.
 	echo $$ >$CGROUP/apart/cgroup.procs
 	add_cleanup "echo $$ >$CGROUP/cgroup.procs"
-	ip netns add pool || die "no network namespace"
-	add_cleanup "ip netns delete pool"
-	ip link add cable type veth peer name eth0 netns pool || die "no veth"
-	add_cleanup "ip link delete cable"
-	ip address add 10.99.0.1/24 dev cable
-	ip link set cable up
-	ip -n pool address add $POOL/24 dev eth0
-	ip -n pool link set eth0 up
-	ip -n pool link set lo up
-	mkdir -p "$dir"
+	wait_for 200 on_peer true || die "the other VM is not there"
 	if [ "${2-}" = tls ]; then
-		psk_file "$dir/psk" node1 11
 		psk_file "$KEYS/pool.psk" node1 11
+		key=$(cat "$KEYS/pool.psk")
 		address="{address: \"$POOL:7420\", tls: yes}"
 		access="tls: {psk-file: $dir/psk}
 			tenants: [{name: red, identities: [node1]}]"
 		access=${access//$'\t'/}
 		keys=(--psk-identity node1 --psk-file pool.psk)
 	fi
-	cat >"$dir/disaggd.yaml" <<-END
-		listen: [$address]
-		$access
-		state-dir: $dir/state
-		restart-grace: 0s
-		resources:
-		  - {id: dram, class: memory, size: ${1}MiB, prealloc: yes}
-	END
-	ip netns exec pool "$DISAGGD" -c "$dir/disaggd.yaml" 2>"$dir/log" &
-	echo $! >"$dir/pid"
-	add_cleanup "kill -KILL $!"
-	wait_for 20 grep -q listening "$dir/log" || die "disaggd: $(cat "$dir/log")"
+	# shellcheck disable=SC2016 # for the other shell
+	on_peer bash -c 'mkdir -p "$0" && cd "$0" && printf "%s" "$1" >disaggd.yaml &&
+			umask 077 && printf "%s\n" "$2" >psk &&
+			{ "$3" -c "$0/disaggd.yaml" </dev/null >log 2>&1 & echo $! >pid; }' \
+		"$dir" "listen: [$address]
+$access
+state-dir: $dir/state
+restart-grace: 0s
+resources:
+  - {id: dram, class: memory, size: ${1}MiB, prealloc: yes}
+" "${key-}" "$DISAGGD" || die "the pool cannot be made"
+	add_cleanup "on_peer pkill -KILL disaggd; on_peer rm -r $dir"
+	wait_for 20 on_peer grep -q listening $dir/log || die "disaggd: $(on_peer cat $dir/log)"
 	"$DISAGGCTL" target add pool $POOL ${keys[@]+"${keys[@]}"} >/dev/null || die "no target"
 }
 
-# swap_on MEBIBYTES: swap on a device of the pool; its disk is then in $SWAP.
+# The agent as its unit has it; it may be swapped out, had it not locked its memory.
+start_swap_agent()
+{
+	start_agent
+	echo -1000 >"/proc/$(cat "$WORK/agent.pid")/oom_score_adj"
+	cat "$WORK/agent.pid" >$CGROUP/cgroup.procs
+}
+
+# swap_on MEBIBYTES: swap on a device of the pool; its disk is then in $SWAP. An emulated
+# processor encrypts slowly: with TLS a second is no sign of a lost link.
 swap_on()
 {
-	"$DISAGGCTL" node create s --memory "${1}MiB" --lanes 2 --io-timeout 1s >/dev/null ||
+	local timeout=1s
+
+	[ -z "${POOL_TLS-}" ] || timeout=2s
+	"$DISAGGCTL" node create s --memory "${1}MiB" --lanes 2 --io-timeout $timeout >/dev/null ||
 		die "no node"
 	[ "$(json '[.device.lanes[].security] | unique[]' "$DISAGGCTL" -j device show s/mem0)" = \
 		"${POOL_TLS:-none}" ] || die "the lanes are not as they should be"
@@ -122,22 +124,17 @@ cut_black_hole()
 
 cut_cable()
 {
-	ip link set cable down
+	ip link set eth0 down
 	sleep 1.$((RANDOM % 10))
-	ip link set cable up
+	ip link set eth0 up
 }
 
 # The target stands still, and is there again before the lane would be lost, or not.
 cut_freeze()
 {
-	local pids
-
-	pids=$(pgrep -P "$(cat "$WORK/pool/pid")")
-	# shellcheck disable=SC2086 # several
-	kill -STOP $pids
-	sleep $((RANDOM % 3)).$((RANDOM % 10))
-	# shellcheck disable=SC2086
-	kill -CONT $pids
+	# shellcheck disable=SC2016 # for the other shell
+	on_peer sh -c 'pkill -STOP -P "$(cat /tmp/pool/pid)"; sleep $0; pkill -CONT -P "$(cat /tmp/pool/pid)"' \
+		$((RANDOM % 3)).$((RANDOM % 10))
 }
 
 # cut_while PID: again and again until it has ended; how often is then in $CUTS.
@@ -147,7 +144,7 @@ cut_while()
 
 	CUTS=0
 	# The load has had its time, and nobody waits for ever.
-	local deadline=$((SECONDS + SWAP_S + 120))
+	local deadline=$((SECONDS + SWAP_S + 240))
 
 	while ! gone "$1"; do
 		[ $SECONDS -lt $deadline ] || { ktap_note "it does not end"; return 1; }

@@ -22,14 +22,13 @@ PAGES=$((MIB * 256))
 ktap_plan 9
 need_module
 start_pool 128 "${POOL_TLS-}"
-start_agent
-echo -1000 >"/proc/$(cat "$WORK/agent.pid")/oom_score_adj"
+start_swap_agent
 swap_on 128
 cgroup load memory.max=$((MIB / 4))M
 
 limited()
 {
-	in_cgroup load "$SUITE_BIN/swap_load" "$MIB" "$SWAP_S"
+	in_cgroup load "$SUITE_BIN/swap_load" "$MIB" "$SWAP_S" ${SWAP_PACE:+"$SWAP_PACE"}
 }
 
 under_cuts limited

@@ -21,8 +21,7 @@ PAGES=$((MIB * 256))
 ktap_plan 9
 need_module
 start_pool 384
-start_agent
-echo -1000 >"/proc/$(cat "$WORK/agent.pid")/oom_score_adj"
+start_swap_agent
 swap_on 384
 cgroup load
 
