@@ -315,16 +315,19 @@ void disagg_link_keep(struct disagg_link *link)
  * @fail_fast: milliseconds after which requests of a lost lane fail, or DISAGG_NEVER
  * @dead_after: milliseconds after which a link with a lost lane fails, or DISAGG_NEVER
  *
- * Both count from the loss, also when it has been. Process context.
+ * Both count from the loss, also when it has been. Process context. Return: 0 or -EINTR.
  */
-void disagg_link_set_timers(struct disagg_link *link, u32 fail_fast, u32 dead_after)
+int disagg_link_set_timers(struct disagg_link *link, u32 fail_fast, u32 dead_after)
 {
-	mutex_lock(&link->swap_lock);
+	/* A socket that a program has locked may keep a lane's end waiting, and that us. */
+	if (mutex_lock_killable(&link->swap_lock))
+		return -EINTR;
 	WRITE_ONCE(link->fail_fast, fail_fast);
 	WRITE_ONCE(link->dead_after, dead_after);
 	if (disagg_link_is_up(link))
 		disagg_link_check_timers(link);
 	mutex_unlock(&link->swap_lock);
+	return 0;
 }
 
 /**
@@ -336,8 +339,8 @@ void disagg_link_set_timers(struct disagg_link *link, u32 fail_fast, u32 dead_af
  * @why: set to what is wrong, on failure
  *
  * What was not answered is sent again. Process context, may sleep, waits for no
- * peer. Return: 0, -EINVAL, -ENODEV when the link has failed, -ESTALE when the
- * lane has had another socket meanwhile, -ECONNRESET when this one is broken too,
+ * peer. Return: 0, -EINVAL, -EINTR, -ENODEV when the link has failed, -ESTALE when
+ * the lane has had another socket meanwhile, -ECONNRESET when this one is broken too,
  * or what disagg_link_set_lane() returns for sockets that are of no use.
  */
 int disagg_link_replace_lane(struct disagg_link *link, u32 index, u32 generation, int fd,
@@ -352,7 +355,8 @@ int disagg_link_replace_lane(struct disagg_link *link, u32 index, u32 generation
 		return -EINVAL;
 	}
 	lane = &link->lanes[index];
-	mutex_lock(&link->swap_lock);
+	if (mutex_lock_killable(&link->swap_lock))
+		return -EINTR;
 	if (!disagg_link_is_up(link)) {
 		*why = "lane: the device is dead";
 		err = -ENODEV;

@@ -266,6 +266,7 @@ void disagg_netlink_notify_device(struct disagg_device *dev, u8 cmd)
 	}
 	if (disagg_put_device(skb, dev, 0, 0, 0, cmd)) {
 		nlmsg_free(skb);
+		disagg_missed();
 		return;
 	}
 	disagg_multicast(skb);
@@ -285,6 +286,7 @@ void disagg_netlink_notify_node(struct disagg_node *node, u8 cmd)
 	}
 	if (disagg_put_node(skb, node, 0, 0, 0, cmd)) {
 		nlmsg_free(skb);
+		disagg_missed();
 		return;
 	}
 	disagg_multicast(skb);
@@ -785,10 +787,12 @@ static int disagg_nl_device_new(struct genl_info *info)
 		goto err_free;
 	}
 
-	disagg_link_set_timers(dev->link,
-			       disagg_get_timer(info, DISAGG_A_DEVICE_FAIL_FAST, DISAGG_NEVER),
-			       disagg_get_timer(info, DISAGG_A_DEVICE_DEAD_AFTER, 0));
-	err = disagg_device_attach(dev, node, &why);
+	err = disagg_link_set_timers(dev->link,
+				     disagg_get_timer(info, DISAGG_A_DEVICE_FAIL_FAST,
+						      DISAGG_NEVER),
+				     disagg_get_timer(info, DISAGG_A_DEVICE_DEAD_AFTER, 0));
+	if (!err)
+		err = disagg_device_attach(dev, node, &why);
 	if (err) {
 		disagg_refuse(info, err, err == -EEXIST ? DISAGG_A_DEVICE_NAME :
 			      err == -ENOENT || err == -EBUSY ? DISAGG_A_DEVICE_NODE :
@@ -921,12 +925,15 @@ static int disagg_set_link(struct genl_info *info, struct disagg_device *dev, u3
 				     "name: the device is being deleted");
 	if (io_timeout)
 		disagg_device_set_timeout(dev, io_timeout);
-	if (info->attrs[DISAGG_A_DEVICE_FAIL_FAST] || info->attrs[DISAGG_A_DEVICE_DEAD_AFTER])
-		disagg_link_set_timers(link,
-				       disagg_get_timer(info, DISAGG_A_DEVICE_FAIL_FAST,
-							link->fail_fast),
-				       disagg_get_timer(info, DISAGG_A_DEVICE_DEAD_AFTER,
-							link->dead_after));
+	if (info->attrs[DISAGG_A_DEVICE_FAIL_FAST] || info->attrs[DISAGG_A_DEVICE_DEAD_AFTER]) {
+		err = disagg_link_set_timers(link,
+					     disagg_get_timer(info, DISAGG_A_DEVICE_FAIL_FAST,
+							      link->fail_fast),
+					     disagg_get_timer(info, DISAGG_A_DEVICE_DEAD_AFTER,
+							      link->dead_after));
+		if (err)
+			return err;
+	}
 	err = disagg_set_lanes(info, link, true);
 	/* The disk stays while the lock is held. */
 	if (!info->attrs[DISAGG_A_DEVICE_LANE])

@@ -10,6 +10,7 @@
 
 static volatile bool stop_now;
 static unsigned int attached, deleted;	/* in all races together */
+static unsigned int shown[8];		/* how often each state */
 
 /* Threads of one race; each has its own netlink socket. */
 struct racer {
@@ -82,12 +83,21 @@ static void set_timeout(struct racer *r, struct dgnl *nl)
 	r->good += !device_set(nl, "n", "d", DISAGG_A_DEVICE_IO_TIMEOUT, 1000 + r->steps % 1000);
 }
 
+static void see_state(void *data, const void *attrs, size_t len)
+{
+	(void)data;
+	shown[get_num(attrs, len, DISAGG_A_DEVICE_STATE) & 7]++;
+}
+
 static void look(struct racer *r, struct dgnl *nl)
 {
 	struct answer a;
 
-	dump(nl, DISAGG_CMD_DEVICE_GET, 8192, NULL, NULL, NULL);
-	r->good += !device_get(nl, "n", "d", &a);
+	dump(nl, DISAGG_CMD_DEVICE_GET, 8192, see_state, NULL, NULL);
+	if (device_get(nl, "n", "d", &a))
+		return;
+	see_state(NULL, a.reply, a.len);
+	r->good++;
 }
 
 static void *race_main(void *data)
@@ -167,6 +177,13 @@ int main(void)
 	pthread_join(listener, NULL);
 	close(events);
 	result(attached && deleted, "now one came first, now the other");
+	note("shown: connecting %u, live %u, lost %u, removing %u, dead %u times",
+	     shown[DISAGG_DEVICE_STATE_CONNECTING], shown[DISAGG_DEVICE_STATE_LIVE],
+	     shown[DISAGG_DEVICE_STATE_LOST], shown[DISAGG_DEVICE_STATE_REMOVING],
+	     shown[DISAGG_DEVICE_STATE_DEAD]);
+	result(shown[DISAGG_DEVICE_STATE_CONNECTING] && shown[DISAGG_DEVICE_STATE_LIVE] &&
+	       shown[DISAGG_DEVICE_STATE_REMOVING],
+	       "a device that is just coming or going is shown as such");
 	result(module_free(), "nobody holds the module");
 	return finish();
 }

@@ -444,7 +444,7 @@ static int make_device(struct dgnl *nl, struct lane *l, const char *name, bool c
 	struct device_new d;
 	unsigned int id;
 	char *store = calloc(1, SIZE);
-	int fds[LANES], disk;
+	int fds[LANES];
 
 	for (unsigned int i = 0; i < LANES; i++) {
 		l[i].nl = dgnl_open();

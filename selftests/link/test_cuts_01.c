@@ -4,7 +4,6 @@
  * programs write, read back and compare. No request fails, and every read sees what
  * was written last. FUZZ_CUTS=N for another number than 400.
  */
-#define _GNU_SOURCE
 #include "../control/dgnl.h"
 
 #define SIZE		(16 << 20)
@@ -168,7 +167,7 @@ int main(void)
 	struct device_new d;
 	struct answer a;
 	struct dgnl nl;
-	unsigned int id, writes = 0, reads = 0, total = 0;
+	unsigned int id = 0, writes = 0, reads = 0, total = 0;
 	uint64_t start, replays = 0;
 	bool failed = false, refused = false;
 	int fds[LANES];

@@ -4,7 +4,6 @@
  * slow, and is waited for, though not for ever; one that does not has lost the lane.
  * And wrong answers to a PING, which are no worse than any others.
  */
-#define _GNU_SOURCE
 #include "../control/dgnl.h"
 
 #define SIZE		(16 << 20)

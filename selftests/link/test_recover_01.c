@@ -4,7 +4,6 @@
  * was not answered is done again, on the new connection and nowhere else; the
  * other lanes go on; and the timers do what they say, also when they change.
  */
-#define _GNU_SOURCE
 #include <sched.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>

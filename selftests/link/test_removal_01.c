@@ -5,7 +5,6 @@
  * SIGKILL for each caller that may have to wait: it ends, but for I/O that the block
  * layer waits for uninterruptibly, which deletion by force ends.
  */
-#define _GNU_SOURCE
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -16,6 +15,7 @@
 #define SIZE		(16 << 20)
 #define BOUND_MS	2000
 #define KILLED_MS	2000
+#define DEFAULT_TIMEOUT_MS	30000
 #define LANES		2
 
 static struct dgnl nl;
@@ -398,6 +398,87 @@ static void ask_grow(int arg)
 	device_set(&mine, "n", "d", DISAGG_A_DEVICE_SIZE, arg);
 }
 
+static void ask_dead_after(int arg)
+{
+	struct dgnl mine = dgnl_open();
+
+	device_set(&mine, "n", "d", DISAGG_A_DEVICE_DEAD_AFTER, arg);
+}
+
+static void ask_lane(int arg)
+{
+	struct dgnl mine = dgnl_open();
+	struct answer a;
+	int peer;
+
+	lane_replace(&mine, "n", "d", 0, arg, tcp_pair(&peer), &a);
+}
+
+static int uffd;
+static pthread_t holder;
+
+/* A device whose socket's lock is held, until let_go(). Return: the number of its disk. */
+static unsigned int hold(uint32_t io_timeout)
+{
+	struct device_new d;
+	unsigned int id;
+	int lane;
+
+	silent = false;
+	servers[0] = (struct server) { .odd = answer };
+	lane = serve(&servers[0]);
+	d = device_defaults(&lane, 1);
+	d.size = SIZE;
+	d.io_timeout = io_timeout;
+	d.dead_after = DISAGG_NEVER;
+	if (device_new(&nl, &d, &id))
+		bail("no device");
+	if (system("udevadm settle --timeout=20"))
+		note("udev is not done");
+	silent = true;
+	kept = lane;
+	return id;
+}
+
+static void start_holder(void)
+{
+	if (pthread_create(&holder, NULL, holder_main, NULL))
+		bail("no thread");
+	poll(NULL, 0, 200);
+}
+
+static void let_go(void)
+{
+	struct uffdio_zeropage zero = {
+		.range = { .start = (uintptr_t)faulty, .len = 4096 },
+	};
+
+	ioctl(uffd, UFFDIO_ZEROPAGE, &zero);
+	pthread_join(holder, NULL);
+}
+
+static void end_hold(void)
+{
+	close(kept);
+	close(uffd);
+	munmap(faulty, 4096);
+	serve_end(&servers[0]);
+	device_del(&nl, "n", "d", true);
+	node_new(&nl, "n");	/* unless it is still there */
+}
+
+/* SIGKILL for who is blocked. */
+static void killed(const char *name, pid_t pid)
+{
+	bool waited = waitpid(pid, NULL, WNOHANG) == 0;
+	int ms;
+
+	kill(pid, SIGKILL);
+	ms = waited ? ended(pid, KILLED_MS) : -1;
+	note("%s %s, %d ms after SIGKILL", name, waited ? "waited, and ended" : "did not wait", ms);
+	result(ms >= 0, "killed: %s, which waits for it", name);
+}
+
 static void killed_netlink(void)
 {
 	static const struct {
@@ -411,57 +492,63 @@ static void killed_netlink(void)
 		{ "device-set, a timer", ask_set, 1000 },
 		{ "device-set, the size", ask_grow, SIZE },
 	};
-	struct uffdio_zeropage zero = { .range.len = 4096 };
-	struct device_new d;
-	pthread_t holder;
 	pid_t first, waits[sizeof(callers) / sizeof(*callers)];
-	int uffd = make_faulty(), lane, ms;
-	bool blocked;
+	int ms;
 
+	uffd = make_faulty();
 	if (uffd < 0) {
 		skip("killed: netlink callers", "this kernel has no userfaultfd");
 		return;
 	}
-	silent = false;
-	servers[0] = (struct server) { .odd = answer };
-	lane = serve(&servers[0]);
-	d = device_defaults(&lane, 1);
-	d.size = SIZE;
-	d.dead_after = DISAGG_NEVER;
-	if (device_new(&nl, &d, NULL))
-		bail("no device");
-	if (system("udevadm settle --timeout=20"))
-		note("udev is not done");
-	kept = lane;
-	if (pthread_create(&holder, NULL, holder_main, NULL))
-		bail("no thread");
-	poll(NULL, 0, 200);
+	hold(DEFAULT_TIMEOUT_MS);
+	start_holder();
 	first = start(ask_delete, true);
 	poll(NULL, 0, 200);
 	for (size_t i = 0; i < sizeof(callers) / sizeof(*callers); i++)
 		waits[i] = start(callers[i].work, callers[i].arg);
 	poll(NULL, 0, 500);
-	blocked = waitpid(first, NULL, WNOHANG) == 0;
-	result(blocked, "killed: a deletion waits for the owner of a socket's lock");
-	for (size_t i = 0; i < sizeof(callers) / sizeof(*callers); i++) {
-		bool waited = waitpid(waits[i], NULL, WNOHANG) == 0;
-
-		kill(waits[i], SIGKILL);
-		ms = waited ? ended(waits[i], KILLED_MS) : -1;
-		note("%s %s, %d ms after SIGKILL", callers[i].name,
-		     waited ? "waited, and ended" : "did not wait", ms);
-		result(ms >= 0, "killed: %s, which waits for it", callers[i].name);
-	}
-	zero.range.start = (uintptr_t)faulty;
-	ioctl(uffd, UFFDIO_ZEROPAGE, &zero);
-	pthread_join(holder, NULL);
+	result(waitpid(first, NULL, WNOHANG) == 0,
+	       "killed: a deletion waits for the owner of a socket's lock");
+	for (size_t i = 0; i < sizeof(callers) / sizeof(*callers); i++)
+		killed(callers[i].name, waits[i]);
+	let_go();
 	ms = ended(first, BOUND_MS);
 	result(ms >= 0, "killed: and it goes on when that lets go");
-	close(kept);
-	close(uffd);
-	serve_end(&servers[0]);
+	end_hold();
+}
+
+/* The module's own thread waits for that owner, to take a lane's socket away. */
+static void killed_behind_lane(void)
+{
+	int disk;
+	pid_t reader, caller;
+
+	uffd = make_faulty();
+	if (uffd < 0) {
+		skip("killed: callers behind a lane", "this kernel has no userfaultfd");
+		return;
+	}
+	disk = open_disk(hold(1000), O_RDONLY | O_DIRECT);
+	reader = start(read_direct, disk);
+	wait_inflight();
+	start_holder();
+	/* Not even a PING can be sent; the lane is given up after ten timeouts all the same. */
+	poll(NULL, 0, 16000);
+	result(device_state(&nl, "n", "d") == DISAGG_DEVICE_STATE_LIVE,
+	       "killed: a lane's end waits for the owner of its socket's lock");
+	caller = start(ask_dead_after, DISAGG_NEVER);
+	poll(NULL, 0, 1000);
+	killed("device-set, dead-after", caller);
+	caller = start(ask_lane, 1);
+	poll(NULL, 0, 1000);
+	killed("device-set, a lane", caller);
+	let_go();
+	result(becomes(DISAGG_DEVICE_STATE_LOST), "killed: and it goes on when that lets go");
+	close(disk);
 	device_del(&nl, "n", "d", true);
-	node_new(&nl, "n");	/* unless it is still there */
+	if (ended(reader, BOUND_MS) < 0)
+		note("the reader waits on");
+	end_hold();
 }
 
 int main(void)
@@ -478,6 +565,7 @@ int main(void)
 	unloaded(DEAD);
 	killed_io();
 	killed_netlink();
+	killed_behind_lane();
 	result(!node_del(&nl, "n", true) && module_free(), "nothing is left");
 	return finish();
 }
