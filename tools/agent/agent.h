@@ -31,12 +31,13 @@ enum lane_state {
  * @lost: as the module says
  * @renewing: it lives, and is to have another connection all the same
  * @fd: -1 unless connecting, or awaiting GREETING or WELCOME
+ * @slot: it is one of its device's @slots
  * @tls: its handshake, as long as that goes on
  * @tries: since it was last there for more than a moment
+ * @said: a sum of why the last one failed
  * @deadline: monotonic ns; what is awaited must have come by then
  * @lost_at: monotonic ns; when it was heard of
  * @restored_at: monotonic ns; when it was last handed over
- * @started_at: monotonic ns; when it began to connect
  * @epoch: of the target that greeted it
  * @have: bytes of @greeting or @welcome that are here
  */
@@ -48,12 +49,13 @@ struct lane {
 	bool renewing;
 	enum lane_state state;
 	int fd;
+	bool slot;
 	struct dsg_tls *tls;
 	unsigned int tries;
+	uint32_t said;
 	uint64_t deadline;
 	uint64_t lost_at;
 	uint64_t restored_at;
-	uint64_t started_at;
 	uint64_t epoch;
 	size_t have;
 	struct disagg_wire_hello hello;
@@ -73,6 +75,7 @@ struct lane {
  * @renew: lanes that are still to be renewed, the last one first
  * @epoch: of its target, when the lease was taken; zero: not known
  * @rtt: ns that the last connection took to come about
+ * @slots: lanes that connect or shake hands, if it has @creds
  */
 struct device {
 	bool used;
@@ -97,6 +100,7 @@ struct device {
 	uint32_t renew;
 	uint64_t epoch;
 	uint64_t rtt;
+	unsigned int slots;
 	struct lane lanes[DISAGG_MAX_LANES];
 };
 

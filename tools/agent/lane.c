@@ -17,15 +17,23 @@
 
 #define MS			1000000ULL
 #define PAUSE_MIN_NS		(20 * MS)
-#define PAUSE_MAX_NS		(250 * MS)
-#define CONNECT_NS		(700 * MS)	/* a SYN that is lost is not waited for */
-#define CONNECT_LONG_NS		(3000 * MS)	/* but may be far away, now and then */
+/*
+ * A target that comes back is to be met within a second: what is sent while it is away is
+ * lost, and the kernel sends it again after one second, and three. So no try may last
+ * from there to much later, but for targets that are known to be far.
+ */
+#define PAUSE_MAX_NS		(200 * MS)
+#define CONNECT_NS		(500 * MS)
+#define CONNECT_LONG_NS		(1500 * MS)	/* it may be far away, now and then */
 #define LONG_EVERY		16		/* tries */
-#define HANDSHAKE_NS		(5000 * MS)
+#define HANDSHAKE_NS		(1500 * MS)	/* of the first try; then twice as long, and so on */
+#define HANDSHAKE_MAX_NS	(5000 * MS)
 #define LIVED_NS		(1000 * MS)
 #define SAY_EVERY		64		/* tries */
+#define SAY_OTHER		8		/* of the first tries, one that fails otherwise */
 #define KEYS_EVERY		4		/* tries that were denied */
 #define TLS_MAX			16		/* handshakes at once, for which there is memory */
+#define TLS_DEVICE_MAX		4		/* of one device, from its connect on: its target may be silent */
 
 /* From half of @ns to one and a half: hosts that lost a target together come apart. */
 static uint64_t jitter(uint64_t ns)
@@ -49,11 +57,21 @@ static unsigned int tls_count;
 
 static void end_tls(struct lane *lane)
 {
+	if (lane->slot)
+		lane->device->slots--;
+	lane->slot = false;
 	if (!lane->tls)
 		return;
 	dsg_tls_free(lane->tls);
 	lane->tls = NULL;
 	tls_count--;
+}
+
+/* Others are at it; this is no failed try. */
+static void wait_for_slot(struct lane *lane)
+{
+	lane->state = LANE_PAUSE;
+	lane->deadline = dsg_deadline(jitter(PAUSE_MIN_NS));
 }
 
 static void hang_up(struct lane *lane)
@@ -77,10 +95,14 @@ void lane_stop(struct lane *lane)
 static void failed(struct lane *lane, const char *why)
 {
 	const struct device *dev = lane->device;
+	uint32_t reason = 0;
 
-	if (!(lane->tries % SAY_EVERY))
+	for (const char *c = why; *c; c++)
+		reason = reason * 31 + (unsigned char)*c;
+	if (!(lane->tries % SAY_EVERY) || (lane->tries < SAY_OTHER && reason != lane->said))
 		say(LOG_WARNING, "%s/%s lane %u: %s; trying on", dev->node, dev->name,
 		    lane->index, why);
+	lane->said = reason;
 	hang_up(lane);
 	pause_lane(lane);
 }
@@ -132,20 +154,32 @@ static uint64_t connect_ns(const struct lane *lane)
 {
 	const struct device *dev = lane->device;
 
-	if (lane->tries % LONG_EVERY == LONG_EVERY - 1)
-		return CONNECT_LONG_NS;
-	return 4 * dev->rtt > CONNECT_NS ? 4 * dev->rtt : CONNECT_NS;
+	uint64_t ns = lane->tries % LONG_EVERY == LONG_EVERY - 1 ? CONNECT_LONG_NS : CONNECT_NS;
+
+	return 4 * dev->rtt > ns ? 4 * dev->rtt : ns;
+}
+
+/* For each of its steps. A target that is slow gets its time. */
+static uint64_t handshake_ns(const struct lane *lane)
+{
+	uint64_t ns = HANDSHAKE_NS << (lane->tries < 3 ? lane->tries : 3);
+
+	ns += 4 * lane->device->rtt;
+	return ns < HANDSHAKE_MAX_NS ? ns : HANDSHAKE_MAX_NS;
 }
 
 static void start(struct lane *lane)
 {
-	const struct device *dev = lane->device;
+	struct device *dev = lane->device;
 	int one = 1;
 
-	if (dev->creds && tls_count >= TLS_MAX) {
-		lane->state = LANE_PAUSE;
-		lane->deadline = dsg_deadline(jitter(PAUSE_MIN_NS));
+	if (dev->creds && (tls_count >= TLS_MAX || dev->slots >= TLS_DEVICE_MAX)) {
+		wait_for_slot(lane);
 		return;
+	}
+	if (dev->creds) {
+		lane->slot = true;
+		dev->slots++;
 	}
 	lane->fd = socket(dev->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
 			  IPPROTO_TCP);
@@ -159,7 +193,6 @@ static void start(struct lane *lane)
 		failed(lane, strerror(errno));
 		return;
 	}
-	lane->started_at = dsg_now_ns();
 	await(lane, LANE_CONNECT, EPOLLOUT, connect_ns(lane));
 }
 
@@ -231,7 +264,7 @@ static void shake_hands(struct lane *lane)
 	else if (err)
 		failed(lane, error.text);
 	else
-		await(lane, LANE_GREETING, EPOLLIN, HANDSHAKE_NS);
+		await(lane, LANE_GREETING, EPOLLIN, handshake_ns(lane));
 }
 
 static void start_tls(struct lane *lane)
@@ -239,12 +272,28 @@ static void start_tls(struct lane *lane)
 	struct device *dev = lane->device;
 	struct dsg_error error;
 
+	if (tls_count >= TLS_MAX) {
+		hang_up(lane);
+		wait_for_slot(lane);
+		return;
+	}
 	if (dsg_tls_new(dev->creds, lane->fd, dev->target.host, &lane->tls, &error)) {
 		failed(lane, error.text);
 		return;
 	}
 	tls_count++;
-	await(lane, LANE_TLS, EPOLLOUT, HANDSHAKE_NS);
+	await(lane, LANE_TLS, EPOLLOUT, handshake_ns(lane));
+}
+
+/* What was sent twice tells nothing of how far the target is. */
+static void measure(struct lane *lane)
+{
+	struct tcp_info info = { .tcpi_total_retrans = 1 };
+	socklen_t len = sizeof(info);
+
+	if (!getsockopt(lane->fd, IPPROTO_TCP, TCP_INFO, &info, &len) &&
+	    !info.tcpi_total_retrans)
+		lane->device->rtt = info.tcpi_rtt * 1000ULL;
 }
 
 static void connected(struct lane *lane)
@@ -260,11 +309,11 @@ static void connected(struct lane *lane)
 		failed(lane, strerror(err));
 		return;
 	}
-	lane->device->rtt = dsg_now_ns() - lane->started_at;
+	measure(lane);
 	if (lane->device->creds)
 		start_tls(lane);
 	else
-		await(lane, LANE_GREETING, EPOLLIN, HANDSHAKE_NS);
+		await(lane, LANE_GREETING, EPOLLIN, handshake_ns(lane));
 }
 
 static void greeted(struct lane *lane)
@@ -296,7 +345,7 @@ static void greeted(struct lane *lane)
 		failed(lane, "the connection broke");
 		return;
 	}
-	await(lane, LANE_WELCOME, EPOLLIN, HANDSHAKE_NS);
+	await(lane, LANE_WELCOME, EPOLLIN, handshake_ns(lane));
 }
 
 /* The module's requests were made for these terms. */

@@ -18,13 +18,16 @@
 #define EVENT_ROOM	(8 << 20)	/* bytes of events that may wait */
 #define ANSWER_S	10		/* the module answers at once; the kernel may be busy */
 #define AGAIN_NS	100000000ULL	/* after the module could not be asked */
-#define AGAIN_LATE_NS	60000000000ULL	/* after a device could not be watched */
+/* After a device could not be watched; then twice as long, and so on. */
+#define LATER_NS	1000000000ULL
+#define LATER_MAX_NS	60000000000ULL
 
 static struct mnl_socket *events, *requests;
 static uint16_t family;
 static uint32_t group;
 static unsigned int sequence;
-static uint64_t look_at = DSG_NO_DEADLINE;
+static uint64_t look_at = DSG_NO_DEADLINE, later = LATER_NS;
+static bool unwatched;	/* a device is that should be watched */
 static char buffer[64 << 10];
 static char message[1024];
 
@@ -112,8 +115,10 @@ static void on_device(const struct nlmsghdr *nlh)
 		if (mnl_attr_get_type(attr) == DISAGG_A_DEVICE_LANE &&
 		    news.nr_lanes < DISAGG_MAX_LANES)
 			parse_lane(attr, &news);
-	if (news.nr_lanes && !device_heard(&news))
-		look_again(AGAIN_LATE_NS);
+	if (news.nr_lanes && !device_heard(&news)) {
+		unwatched = true;
+		look_again(later);
+	}
 }
 
 static int on_dumped(const struct nlmsghdr *nlh, void *data)
@@ -244,6 +249,8 @@ static void look_at_all(void)
 	look_at = DSG_NO_DEADLINE;
 	if (!err && !family)
 		return;
+	later = !unwatched ? LATER_NS : 2 * later < LATER_MAX_NS ? 2 * later : LATER_MAX_NS;
+	unwatched = false;
 	/* Joined already is well. */
 	if (!err && mnl_socket_setsockopt(events, NETLINK_ADD_MEMBERSHIP, &group,
 					  sizeof(group)) < 0)

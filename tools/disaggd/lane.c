@@ -29,6 +29,7 @@ void lane_tune(int fd)
 		{ IPPROTO_TCP, TCP_KEEPINTVL, 10 },
 		{ IPPROTO_TCP, TCP_KEEPCNT, 5 },
 		{ IPPROTO_TCP, TCP_USER_TIMEOUT, 60000 },
+		{ IPPROTO_TCP, DSG_TCP_RTO_MAX_MS, DSG_RTO_MAX_MS },
 	};
 
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)

@@ -14,7 +14,7 @@
 
 int dsg_lane_tune(int fd, uint32_t io_timeout_ms)
 {
-	int on = 1, count = KEEPALIVE_COUNT;
+	int on = 1, count = KEEPALIVE_COUNT, again = DSG_RTO_MAX_MS;
 	int idle = (int)(io_timeout_ms / 2000), every = idle / KEEPALIVE_COUNT;
 	unsigned int user = io_timeout_ms;
 
@@ -32,6 +32,8 @@ int dsg_lane_tune(int fd, uint32_t io_timeout_ms)
 	    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count)) ||
 	    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user, sizeof(user)))
 		return -errno;
+	/* Kernels of before 6.15 can't. */
+	setsockopt(fd, IPPROTO_TCP, DSG_TCP_RTO_MAX_MS, &again, sizeof(again));
 	return 0;
 }
 

@@ -72,8 +72,8 @@ struct dsg_lanes {
 
 /*
  * Set a lane's socket up so that a dead peer is noticed within the I/O timeout: by
- * unacknowledged data (user timeout) or, on an idle lane, by keepalive probes.
- * 0 or -errno.
+ * unacknowledged data (user timeout) or, on an idle lane, by keepalive probes; and so that
+ * it goes on soon after one that came back, where the kernel can. 0 or -errno.
  */
 int dsg_lane_tune(int fd, uint32_t io_timeout_ms);
 /*

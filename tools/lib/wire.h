@@ -20,6 +20,14 @@
 #define DSG_NSEC_PER_SEC	1000000000ULL
 #define DSG_UUID_STRLEN		37	/* 36 characters and the NUL */
 
+/*
+ * What was sent into a network that swallows it is sent again after a while, and after
+ * twice as long, and so on. With this option (Linux 6.15) never after more than
+ * DSG_RTO_MAX_MS, so that a lane goes on that soon when the network is back.
+ */
+#define DSG_TCP_RTO_MAX_MS	44
+#define DSG_RTO_MAX_MS		1000	/* less than a second the kernel does not take */
+
 /**
  * struct dsg_error - why a call failed, for people and for exit codes
  * @err: positive errno
