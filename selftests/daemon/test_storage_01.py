@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """Class storage on a file, and on a loop device where there is one."""
 import errno
+import fcntl
 import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 
@@ -127,12 +129,67 @@ def loop(folder):
     device = r.stdout.strip()
     try:
         with Daemon(folder, config(device)) as d:
+            with open(device, "rb") as f:   # as udev does before it looks at a disk
+                try:
+                    fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    assert False, "udev may look at what tenants write"
+                except BlockingIOError:
+                    pass
             c = exercise(d, device, True)
             disk = c.inventory()["disk"]
             assert disk["model"] == os.path.basename(device)
             assert disk["capacity"] == 64 * MIB
     finally:
         subprocess.run(["losetup", "-d", device], check=True)
+
+
+def slow_disk():
+    """A disk whose writes take four seconds, and what takes it away."""
+    base = "/sys/kernel/config/nullb/late"
+    if subprocess.run(["modprobe", "null_blk", "nr_devices=0"], check=False,
+                      capture_output=True).returncode:
+        raise Skip("no null_blk")
+    if not os.path.ismount("/sys/kernel/config"):
+        subprocess.run(["mount", "-t", "configfs", "none", "/sys/kernel/config"], check=True)
+    if not os.path.exists(base):
+        os.mkdir(base)
+    for key, value in (("size", 64), ("memory_backed", 1), ("blocksize", 4096),
+                       ("irqmode", 2), ("completion_nsec", 4 * 10**9), ("queue_mode", 2),
+                       ("power", 1)):
+        with open(f"{base}/{key}", "w") as f:
+            f.write(str(value))
+    with open(f"{base}/index") as f:
+        names = ("late", "nullb" + f.read().strip())
+    eventually(lambda: any(os.path.exists("/dev/" + n) for n in names))
+    name = next(n for n in names if os.path.exists("/dev/" + n))
+    return name, lambda: os.rmdir(base)
+
+
+@test
+def late_writes(folder):
+    """what a killed worker has on its way to the disk ends before another one serves."""
+    def inflight():
+        with open(f"/sys/block/{name}/inflight") as f:
+            return int(f.read().split()[1])
+
+    name, undo = slow_disk()
+    try:
+        with Daemon(folder, config("/dev/" + name)) as d:
+            c = d.control()
+            g = c.lease(MIB, cls=STORAGE)
+            lane = d.lane(g, features=0)
+            lane.sock.sendall(lane.frame(WRITE, pattern(1, 4096), length=4096))
+            eventually(inflight)
+            worker, = d.workers()
+            os.kill(worker, signal.SIGKILL)
+            eventually(lambda: gone(worker))
+            assert inflight(), "the disk is too quick for this test"
+            lane = d.lane(g, features=0)
+            assert not inflight(), "another worker serves while the write is on its way"
+            lane.write(0, pattern(2, 4096))
+            assert lane.read(0, 4096) == pattern(2, 4096)
+    finally:
+        undo()
 
 
 @test

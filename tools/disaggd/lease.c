@@ -392,7 +392,7 @@ int leases_open(const struct config *config)
 /* Its worker may have made room for a RESIZE that did not come about: nobody counts that. */
 static void give_back(struct lease *l)
 {
-	if (l->resource->conf->class == DISAGG_WIRE_CLASS_MEMORY && l->held == l->size)
+	if (l->held == l->size)
 		worker_resize(l->worker, l->size);
 }
 

@@ -58,6 +58,8 @@ static int size_device(struct resource *r)
 	return 0;
 }
 
+#define CLAIM_TRIES	250	/* of 20 ms */
+
 /* One medium, one resource, whatever its names are; and one daemon. */
 static int claim(struct resource *r, const struct stat *st)
 {
@@ -70,9 +72,12 @@ static int claim(struct resource *r, const struct stat *st)
 					   o.st_dev == st->st_dev && o.st_ino == st->st_ino)
 			return fail(r->conf, 0, "another resource has the same file or device");
 	}
-	if (S_ISREG(st->st_mode) &&
-	    flock(r->fd, (r->conf->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB))
-		return fail(r->conf, errno, "another program has locked it");
+	/* It keeps udev from looking at what tenants write to a device; udev may do so now. */
+	for (int i = 0; flock(r->fd, (r->conf->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB); i++) {
+		if (S_ISREG(st->st_mode) || errno != EWOULDBLOCK || i == CLAIM_TRIES)
+			return fail(r->conf, errno, "another program has locked it");
+		usleep(20000);
+	}
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -14,6 +15,8 @@
 #include "wire.h"
 
 #define ZERO_CHUNK	(1U << 20)
+#define DRAIN_NS	(5 * DSG_NSEC_PER_SEC)
+#define NFS_MAGIC	0x6969
 
 static int write_zeroes(int fd, uint64_t offset, uint64_t len)
 {
@@ -66,19 +69,77 @@ static uint16_t zero_now(struct serve *s, uint64_t offset, uint64_t len)
 	return err == -ENOSPC ? DISAGG_WIRE_E_NO_SPACE : DISAGG_WIRE_E_IO;
 }
 
+/* Lock, or unlock, from @from to @to within the extent; 0 or -errno. */
+static int extent_lock(struct serve *s, short type, uint64_t from, uint64_t to)
+{
+	struct flock lock = {
+		.l_type = type,
+		.l_whence = SEEK_SET,
+		.l_start = (off_t)(s->setup.offset + from),
+		.l_len = (off_t)(to - from),
+	};
+
+	return fcntl(s->fd, F_OFD_SETLK, &lock) ? -errno : 0;
+}
+
+/*
+ * Have the extent up to @size for this worker alone. One that was killed may have writes on
+ * their way to the medium, which nobody can call back, and which must not overtake what is
+ * written from now on. They keep its open file, and so its lock, until they are done. Not so
+ * on NFS, where the parent's lock of the file would be in the way.
+ */
+static uint16_t lock_extent(struct serve *s, uint64_t size)
+{
+	uint64_t deadline = dsg_deadline(DRAIN_NS);
+	struct statfs fs;
+	int err;
+
+	/* Of what is read-only nobody writes. */
+	if (s->setup.shared || (!fstatfs(s->fd, &fs) && fs.f_type == NFS_MAGIC))
+		return DISAGG_WIRE_OK;
+	while ((err = extent_lock(s, F_WRLCK, 0, size))) {
+		if (err != -EAGAIN && err != -EACCES) {
+			log_error("storage: cannot lock %s: %s", s->setup.path, strerror(-err));
+			return DISAGG_WIRE_E_INTERNAL;
+		}
+		if (dsg_now_ns() >= deadline) {
+			log_error("storage: %s has not done yet what an earlier worker wrote",
+				  s->setup.path);
+			return DISAGG_WIRE_E_BUSY;
+		}
+		usleep(20000);
+	}
+	return DISAGG_WIRE_OK;
+}
+
 static uint16_t storage_open(struct serve *s)
 {
+	uint16_t status;
+
 	s->fd = WORKER_FD_MEDIUM;
-	return s->setup.zero ? zero_now(s, 0, s->setup.size) : DISAGG_WIRE_OK;
+	status = lock_extent(s, s->setup.size);
+	return !status && s->setup.zero ? zero_now(s, 0, s->setup.size) : status;
 }
 
 static uint16_t storage_resize(struct serve *s, uint64_t size)
 {
 	uint64_t old = atomic_load(&s->size);
+	uint16_t status;
 
-	if (s->setup.shared || size <= old)
+	if (s->setup.shared)
 		return DISAGG_WIRE_OK;
-	return zero_now(s, old, size - old);
+	if (size > old) {
+		status = lock_extent(s, size);
+		if (!status)
+			status = zero_now(s, old, size - old);
+		if (!status)
+			return status;
+	} else {
+		status = DISAGG_WIRE_OK;
+	}
+	/* What did not come about another lease may have. */
+	extent_lock(s, F_UNLCK, old, s->setup.max_size - s->setup.offset);
+	return status;
 }
 
 const struct medium storage_medium = {

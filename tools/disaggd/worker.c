@@ -187,9 +187,20 @@ static void worker_init(struct worker *w, struct lease *lease)
 	w->reports.ready = on_report;
 }
 
+/* A medium's open file for one worker alone, which a lock can belong to; or -errno. */
+static int open_again(int fd)
+{
+	char path[32];
+	int flags = fcntl(fd, F_GETFL);
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	fd = flags < 0 ? flags : open(path, (flags & (O_ACCMODE | O_DIRECT)) | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 struct worker *worker_start(struct lease *lease, const struct worker_setup *setup)
 {
-	int pair[2] = { -1, -1 }, shared = -1, pidfd = -1, err;
+	int pair[2] = { -1, -1 }, shared = -1, pidfd = -1, medium = -1, err;
 	struct worker *w = calloc(1, sizeof(*w));
 	pid_t parent = getpid();
 
@@ -212,12 +223,22 @@ struct worker *worker_start(struct lease *lease, const struct worker_setup *setu
 	if (send(pair[0], setup, sizeof(*setup), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		goto err_free;
 
+	if (lease->resource->fd >= 0) {
+		medium = open_again(lease->resource->fd);
+		errno = -medium;
+		if (medium < 0)
+			goto err_free;
+	}
+
 	w->pid = fork();
 	if (w->pid < 0)
 		goto err_free;
 	if (!w->pid)
-		become_worker(parent, pair[1], shared, lease->resource->fd, setup->keep_ns,
+		become_worker(parent, pair[1], shared, medium, setup->keep_ns,
 			      setup->resource);
+	if (medium >= 0)
+		close(medium);
+	medium = -1;
 	pidfd = pidfd_open(w->pid, 0);
 	if (pidfd < 0)
 		goto err_kill;
@@ -250,6 +271,8 @@ err_free:
 		close(pair[1]);
 	if (shared >= 0)
 		close(shared);
+	if (medium >= 0)
+		close(medium);
 	worker_free(w);
 	errno = err;
 	return NULL;
