@@ -20,7 +20,7 @@ configure_target t1 "{id: dram, class: memory, size: 256MiB}" \
 truncate -s 64M "$WORK/disk.img"
 run_target t1
 
-ktap_plan 64
+ktap_plan 65
 
 check "version without the module" valid version "$D" -j version
 check_eq "the module is said not to be loaded" "$(document '.module_loaded, .module, .api')" \
@@ -151,6 +151,9 @@ check_eq "monitor has seen everything" \
 	"$(jq -r .event "$WORK/events" | sort | uniq -c | awk '{ print $2 "=" $1 }' |
 		grep -E 'new|node-delete|device-delete|loaded' | tr '\n' ' ')" \
 	"device-delete=7 device-new=7 module-loaded=2 module-unloaded=1 node-delete=5 node-new=5 "
+check_eq "a device that is deleted is first shown as being removed" \
+	"$(jq -r 'select(.event == "device-change" and .device.state == "removing") | .event' \
+		"$WORK/events" | wc -l)" 7
 check "monitor is silent on stderr" test ! -s "$WORK/events.err"
 check "json.rst is made from the schema" "$CONTROL/schema/tables" --check
 check "nothing is left" nothing_left t1

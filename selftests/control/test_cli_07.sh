@@ -13,7 +13,7 @@ set -u
 
 D=$DISAGGCTL
 
-ktap_plan 27
+ktap_plan 32
 start_checker
 
 # finding CHECK RESULT WORDS [REMEDY]: there is such a finding.
@@ -59,12 +59,27 @@ check "the remedy is not cut off, whatever the folder" \
 
 mkswap "$(disk_of n1 mem0)" >/dev/null
 swapon "$(disk_of n1 mem0)"
+check "swap, with an agent that may be killed" finding swap warning "OOM killer" "by its unit"
+echo -1000 >"/proc/$(<"$WORK/agent.pid")/oom_score_adj"
 check "swap, with the agent" finding swap ok "/dev/disagg"
+stop_agent KILL
+# shellcheck disable=SC2016 # for the other shell
+setpriv --bounding-set -ipc_lock --inh-caps -ipc_lock bash -c 'ulimit -l 64; echo -1000 >/proc/self/oom_score_adj; exec "$0"' "$AGENT" 2>/dev/null &
+echo $! >"$WORK/agent.pid"
+wait_for 10 agent_runs
+check "swap, with an agent whose memory is not locked" \
+	finding swap warning "not locked" "by its unit"
 stop_agent KILL
 check "swap, without it" finding swap failed "no agent" "systemctl enable"
 swapoff "$(disk_of n1 mem0)"
 check "a device that waits for an agent that does not run" \
 	finding agent failed "n1/mem0 would wait" "systemctl enable"
+
+check "few open files" prlimit --nofile=512 bash -c "$(declare -f finding); D=$D WORK=$WORK
+	finding limits warning '512 open files' 'ulimit -n'"
+check "enough of them" prlimit --nofile=4096 bash -c "$(declare -f finding); D=$D WORK=$WORK
+	finding limits ok '4096 open files'"
+check "a clock that nobody keeps right" finding clock warning "nobody keeps" "NTP"
 
 stop_target t1 KILL
 pkill -KILL -f '^disaggd --worker dram$'

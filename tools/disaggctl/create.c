@@ -181,7 +181,7 @@ int record_of_spec(const struct dsg_spec *spec, struct dsg_record *record,
 	struct timespec ts;
 
 	/* Who would restore a link? I/O that waits for nobody is worse than I/O that fails. */
-	if (!spec->dead_after_set && !dsg_lock_held(DSG_AGENT_LOCK))
+	if (!spec->dead_after_set && !dsg_lock_held(DSG_AGENT_LOCK, NULL))
 		dead_after_ms = 0;
 	record->devices = calloc(spec->count + 1, sizeof(*record->devices));
 	if (!record->devices)

@@ -19,6 +19,7 @@
 #include "size.h"
 
 #define FILES_MIN	1024	/* a node's lanes are sockets of one process, for a moment */
+#define WATCHED_MAX	128	/* devices, see disagg-agent(8) */
 
 enum result { FINE, WARNING, BAD };
 static const char *const words[] = { "ok", "warning", "failed" };
@@ -101,20 +102,31 @@ static void check_module(struct findings *all, struct dsg_netlink *nl)
 		find(all, "module", FINE, "", "version %s is loaded", info.version);
 }
 
-/* Is any of the devices one whose lost links somebody must restore? */
-static const struct dsg_kernel_device *waits_for_agent(const struct host_view *view)
+/* Devices whose lost links somebody must restore; @first: one of them. */
+static size_t wait_for_agent(const struct host_view *view, const struct dsg_kernel_device **first)
 {
-	for (size_t i = 0; i < view->device_count; i++)
-		if (view->devices[i].dead_after_ms)
-			return &view->devices[i];
-	return NULL;
+	size_t count = 0;
+
+	*first = NULL;
+	for (size_t i = 0; i < view->device_count; i++) {
+		if (!view->devices[i].dead_after_ms)
+			continue;
+		if (!count++)
+			*first = &view->devices[i];
+	}
+	return count;
 }
 
 static void check_agent(struct findings *all, const struct host_view *view)
 {
-	const struct dsg_kernel_device *dev = waits_for_agent(view);
+	const struct dsg_kernel_device *dev;
+	size_t count = wait_for_agent(view, &dev);
 
-	if (dsg_lock_held(DSG_AGENT_LOCK))
+	if (dsg_lock_held(DSG_AGENT_LOCK, NULL) && count > WATCHED_MAX)
+		find(all, "agent", BAD, "fewer, larger devices; or --dead-after 0 for some",
+		     "runs, but of %zu devices it restores the links of %d only", count,
+		     WATCHED_MAX);
+	else if (dsg_lock_held(DSG_AGENT_LOCK, NULL))
 		find(all, "agent", FINE, "", "runs, and restores links");
 	else if (dev)
 		find(all, "agent", BAD, "systemctl enable --now disagg-agent",
@@ -347,11 +359,39 @@ static void check_limits(struct findings *all)
 		     (unsigned long long)limit.rlim_cur);
 }
 
+/* The number behind @key in a file of /proc; @otherwise if it can't be read. */
+static long proc_number(int pid, const char *name, const char *key, long otherwise)
+{
+	struct dsg_fault fault;
+	char path[64], *text, *at;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	if (dsg_file_read(path, 1 << 16, &text, NULL, &fault))
+		return otherwise;
+	at = strstr(text, key);
+	if (at)
+		otherwise = strtol(at + strlen(key), NULL, 10);
+	free(text);
+	return otherwise;
+}
+
+/* What the agent lacks to work when memory is short, or NULL. */
+static const char *agent_lacks(int pid)
+{
+	if (pid && !proc_number(pid, "status", "VmLck:", 1))
+		return "its memory is not locked";
+	if (pid && proc_number(pid, "oom_score_adj", "", -1000) > -1000)
+		return "the OOM killer may choose it";
+	return NULL;
+}
+
 /* Memory that can only be freed by writing to a device that is lost stays taken. */
 static void check_swap(struct findings *all)
 {
 	char *text, *line, *rest;
 	struct dsg_fault fault;
+	const char *lacks;
+	int agent = 0;
 
 	if (dsg_file_read("/proc/swaps", 1 << 16, &text, NULL, &fault))
 		return;	/* this kernel has no swap */
@@ -359,12 +399,16 @@ static void check_swap(struct findings *all)
 		if (strncmp(line, "/dev/disagg", 11))
 			continue;
 		line[strcspn(line, " \t")] = '\0';
-		if (dsg_lock_held(DSG_AGENT_LOCK))
-			find(all, "swap", FINE, "", "%s, and the agent runs", line);
-		else
+		if (!dsg_lock_held(DSG_AGENT_LOCK, &agent))
 			find(all, "swap", BAD, "systemctl enable --now disagg-agent",
 			     "%s, and no agent: when its link is lost, so is what is swapped out",
 			     line);
+		else if ((lacks = agent_lacks(agent)))
+			find(all, "swap", WARNING,
+			     "run it by its unit: systemctl enable --now disagg-agent",
+			     "%s, and the agent may wait for it itself: %s", line, lacks);
+		else
+			find(all, "swap", FINE, "", "%s, and the agent runs", line);
 	}
 	free(text);
 }

@@ -262,7 +262,7 @@ static int lock_holder(int fd)
 	return atoi(text);
 }
 
-bool dsg_lock_held(const char *name)
+bool dsg_lock_held(const char *name, int *holder)
 {
 	char path[PATH_MAX];
 	bool held;
@@ -273,6 +273,8 @@ bool dsg_lock_held(const char *name)
 	if (fd < 0)
 		return false;
 	held = flock(fd, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK;
+	if (held && holder)
+		*holder = lock_holder(fd);
 	close(fd);
 	return held;
 }

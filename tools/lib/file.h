@@ -50,8 +50,8 @@ void dsg_names_free(char **names, size_t count);
  * with DSG_CONFLICT and who holds it.
  */
 int dsg_lock(const char *name, bool shared, uint64_t wait_ns, struct dsg_fault *fault);
-/* Whether somebody holds the lock @name for himself. */
-bool dsg_lock_held(const char *name);
+/* Whether somebody holds the lock @name for himself; @holder: whose process, 0 unknown; or NULL. */
+bool dsg_lock_held(const char *name, int *holder);
 /* The lock that the agent holds while it runs. */
 #define DSG_AGENT_LOCK	"agent.lock"
 void dsg_unlock(int fd);
