@@ -45,6 +45,9 @@ start_pool()
 	add_cleanup "echo $$ >$CGROUP/cgroup.procs"
 	wait_for 200 on_peer true || die "the other VM is not there"
 	if [ "${2-}" = tls ]; then
+		# What the kernel tests of its ciphers at the first use takes long here.
+		modprobe -a tls aesni_intel
+		on_peer modprobe -a tls aesni_intel
 		psk_file "$KEYS/pool.psk" node1 11
 		key=$(cat "$KEYS/pool.psk")
 		address="{address: \"$POOL:7420\", tls: yes}"
