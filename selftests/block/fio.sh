@@ -34,6 +34,22 @@ verified_each()
 	[ "$KTAP_FAILED" -eq 0 ] || ktap_note "$out"
 }
 
+# load_verified NAME DISK: write and verify 16 MiB, again and again, until $WORK/enough is
+# there. Then the number of rounds is in $WORK/NAME.rounds. Not as fast as can be: links are
+# cut meanwhile, and emulated processors have other things to do.
+load_verified()
+{
+	local rounds=0
+
+	while [ ! -e "$WORK/enough" ]; do
+		fio --filename="$2" "${FIO_VERIFY[@]}" --name="$1" --rw=randwrite --bs=16k \
+			--iodepth=8 --size=8M --numjobs=2 --offset_increment=16M \
+			--rate_iops=200 --randrepeat=0 >"$WORK/$1.out" 2>&1 || return 1
+		rounds=$((rounds + 1))
+	done
+	echo $rounds >"$WORK/$1.rounds"
+}
+
 # fio_up PIDFILE DISK OPTION…: I/O in the background, until the time is up or the
 # disk is gone. Returns once requests have been answered.
 fio_up()

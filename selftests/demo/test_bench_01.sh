@@ -12,8 +12,8 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
 ktap_plan 8
-check_eq "two short rounds" \
-	"$("$TOP/selftests/bench/bench" --runs 2 --ms 100 >"$dir/out" 2>"$dir/err"; echo $?)" 0
+check_eq "a short round" \
+	"$("$TOP/selftests/bench/bench" --runs 1 --ms 100 >"$dir/out" 2>"$dir/err"; echo $?)" 0
 [ $KTAP_FAILED -eq 0 ] || ktap_note "$(cat "$dir/err" "$dir/out")"
 raw=$(sed -n 's/^lab: every run: //p' "$dir/err")
 # Round, row, contestant, requests per second, …
@@ -21,12 +21,12 @@ runs=$(tail -n +2 "$raw")
 check_eq "six rows" "$(cut -f2 <<<"$runs" | sort -u | wc -l)" 6
 check_eq "of five contestants" "$(cut -f3 <<<"$runs" | sort -u | paste -sd,)" \
 	"disagg,disagg TLS,nbd,nvme-tcp,raw TCP"
-check_eq "all of whom did something" "$(awk -F'\t' '$4 > 0 && $5 > 0' <<<"$runs" | wc -l)" 60
-check_eq "each of them once in each round of each row" "$(cut -f1-3 <<<"$runs" | sort -u | wc -l)" 60
+check_eq "all of whom did something" "$(awk -F'\t' '$4 > 0 && $5 > 0' <<<"$runs" | wc -l)" 30
+check_eq "each of them once in each row" "$(cut -f1-3 <<<"$runs" | sort -u | wc -l)" 30
 # Rows, contestants, round.
 check_eq "one row after the other, so that rivals run next to each other" \
 	"$(cut -f1,2 <<<"$runs" | uniq -c | awk '{ print $1, $2 }' | uniq -c |
-		awk '{ print $1, $2, $3 }' | paste -sd,)" "6 5 1,6 5 2"
+		awk '{ print $1, $2, $3 }' | paste -sd,)" "6 5 1"
 check_eq "and each comes first at times" \
 	"$(awk -F'\t' 'NR % 5 == 1 { print $3 }' <<<"$runs" | sort -u | wc -l)" 5
 # Twice: what was done, and how many times what the others did.

@@ -87,20 +87,6 @@ check_eq "and the agent has connected, and not asked for memory" \
 MEM=$(disk_of n1 mem0)
 DISK=$(disk_of n1 disk0)
 
-# load NAME DISK: write and verify, again and again, until $WORK/enough is there.
-load()
-{
-	local rounds=0
-
-	while [ ! -e "$WORK/enough" ]; do
-		fio --filename="$2" "${FIO_VERIFY[@]}" --name="$1" --rw=randwrite --bs=16k \
-			--iodepth=8 --size=8M --numjobs=2 --offset_increment=16M \
-			--randrepeat=0 >"$WORK/$1.out" 2>&1 || return 1
-		rounds=$((rounds + 1))
-	done
-	echo $rounds >"$WORK/$1.rounds"
-}
-
 lanes_of_target()
 {
 	ss -Htn state established "dport = :$PORT" | awk '{ n = split($3, a, ":"); print a[n] }'
@@ -153,9 +139,9 @@ live()
 	in_state n1/mem0 live && in_state n1/disk0 live
 }
 
-load mem "$MEM" &
+load_verified mem "$MEM" &
 MEM_LOAD=$!
-load disk "$DISK" &
+load_verified disk "$DISK" &
 DISK_LOAD=$!
 add_cleanup "touch $WORK/enough; kill $MEM_LOAD $DISK_LOAD"
 wait_for 20 moving "$MEM"

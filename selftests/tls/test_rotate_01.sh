@@ -60,20 +60,6 @@ for t in t1 t2; do
 		--io-timeout 2s --target $t
 done
 
-# load NAME DISK: write and verify, again and again, until $WORK/enough is there.
-load()
-{
-	local rounds=0
-
-	while [ ! -e "$WORK/enough" ]; do
-		fio --filename="$2" "${FIO_VERIFY[@]}" --name="$1" --rw=randwrite --bs=16k \
-			--iodepth=8 --size=4M --numjobs=2 --offset_increment=16M \
-			--randrepeat=0 >"$WORK/$1.out" 2>&1 || return 1
-		rounds=$((rounds + 1))
-	done
-	echo $rounds >"$WORK/$1.rounds"
-}
-
 live()
 {
 	in_state n-t1/mem0 live && in_state n-t2/mem0 live
@@ -91,7 +77,7 @@ connections()
 
 LOADS=()
 for t in t1 t2; do
-	load $t "$(disk_of n-$t mem0)" &
+	load_verified $t "$(disk_of n-$t mem0)" &
 	LOADS+=($!)
 done
 add_cleanup "touch $WORK/enough; kill ${LOADS[*]}"

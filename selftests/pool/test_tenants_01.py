@@ -7,6 +7,10 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../daemon"))
 
 from ktap import main, test
 from wire import *

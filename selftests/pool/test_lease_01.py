@@ -2,7 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """The life of a lease: reserve, commit, renew, resize, release, expire."""
 import os
+import sys
 import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../daemon"))
 
 from ktap import main, test
 from wire import *

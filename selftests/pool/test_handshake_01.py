@@ -3,7 +3,11 @@
 """Who gets in: GREETING, HELLO, WELCOME, and every way to say HELLO wrongly."""
 import os
 import socket
+import sys
 import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../daemon"))
 
 from ktap import main, test
 from wire import *
