@@ -7,7 +7,7 @@
 #ifndef DISAGG_TEST_INJECT_H
 #define DISAGG_TEST_INJECT_H
 
-#include "../control/dgnl.h"
+#include "../tls/tls_pair.h"
 
 #define DEBUGFS	"/sys/kernel/debug/"
 #define SIZE	(16 << 20)
@@ -167,6 +167,7 @@ DG_FN void chance(unsigned int percent)
 static char *store;
 static struct server *servers[LANES];
 static int lanes[LANES];
+static const struct cipher *cipher;	/* of TLS, or NULL for none */
 
 DG_FN struct server *new_server(int *lane)
 {
@@ -175,7 +176,7 @@ DG_FN struct server *new_server(int *lane)
 	if (!s)
 		bail("no memory");
 	s->store = store;
-	*lane = serve(s);
+	*lane = tls_serve(s, cipher);
 	return s;
 }
 

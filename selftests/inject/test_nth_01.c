@@ -539,10 +539,24 @@ static bool loaded(void)
 	return !bad && !injected && refused && !system("modprobe disagg");
 }
 
+static void walks(const struct op *ops, size_t n, const char *over)
+{
+	for (size_t i = 0; i < n; i++)
+		result(walk(&ops[i]), "%s%s", ops[i].name, over);
+}
+
+static void requests(const char *over)
+{
+	for (size_t i = 0; i < sizeof(ios) / sizeof(*ios); i++)
+		result(submitted(&ios[i]), "%s%s", ios[i].name, over);
+}
+
 int main(void)
 {
-	static const struct op ops[] = {
+	static const struct op node[] = {
 		{ "a node", NULL, build_node, node_is_there, NULL, undo_node, false, 0 },
+	};
+	static const struct op ops[] = {
 		{ "a device", make_lanes, build_device, device_there, device_whole, undo_device,
 		  false, EINVAL },
 		{ "a deletion", make_device, build_gentle, is_deleted, delete_whole, undo_delete,
@@ -555,6 +569,8 @@ int main(void)
 	static const struct op changes[] = {
 		{ "a size", prepare_size, build_size, is_resized, size_whole, NULL, true, 0 },
 		{ "a timer", prepare_timer, build_timer, is_timed, still_works, NULL, true, 0 },
+	};
+	static const struct op lane[] = {
 		{ "another lane", prepare_lane, build_lane, is_replaced, lane_whole, NULL, true, 0 },
 	};
 
@@ -567,11 +583,11 @@ int main(void)
 	/* Nobody else looks at the disks. */
 	if (system("udevadm control --stop-exec-queue"))
 		note("udev is not stopped");
-	for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++)
-		result(walk(&ops[i]), "%s", ops[i].name);
+	walks(node, 1, "");
+	walks(ops, sizeof(ops) / sizeof(*ops), "");
 	make_device();
-	for (size_t i = 0; i < sizeof(changes) / sizeof(*changes); i++)
-		result(walk(&changes[i]), "%s", changes[i].name);
+	walks(changes, sizeof(changes) / sizeof(*changes), "");
+	walks(lane, 1, "");
 	result(asked("a look at a device", build_get), "a look at a device");
 	result(asked("at its latencies", build_latency), "at its latencies");
 	/* The memory of dumps is netlink's. */
@@ -579,8 +595,13 @@ int main(void)
 	result(dumped("a dump of nodes", DISAGG_CMD_NODE_GET), "a dump of nodes");
 	result(dumped("a dump of devices", DISAGG_CMD_DEVICE_GET), "a dump of devices");
 	inject_module();
-	for (size_t i = 0; i < sizeof(ios) / sizeof(*ios); i++)
-		result(submitted(&ios[i]), "%s", ios[i].name);
+	requests("");
+	delete_device();
+	cipher = &ciphers[0];
+	walks(ops, sizeof(ops) / sizeof(*ops), " over TLS");
+	make_device();
+	walks(lane, 1, " over TLS");
+	requests(" over TLS");
 	delete_device();
 	result(!node_del(&nl, "n", false) && count(&nl, DISAGG_CMD_DEVICE_GET) == 0,
 	       "nothing is left");

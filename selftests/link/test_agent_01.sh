@@ -3,7 +3,8 @@
 #
 # The agent brings links back: under verified I/O the network is cut in every way
 # there is, the target and the agent are stopped, killed and started again, and no
-# request fails and no byte is wrong. FUZZ_CUTS=1000 for longer.
+# request fails and no byte is wrong. FUZZ_CUTS=1000 for longer, FUZZ_SEED for the same
+# choices again.
 
 set -u
 # shellcheck source=selftests/lib.sh
@@ -14,6 +15,8 @@ set -u
 . "$(dirname "$0")/../block/fio.sh"
 
 CUTS=${FUZZ_CUTS:-40}
+SEED=${FUZZ_SEED:-$RANDOM}
+RANDOM=$SEED
 # How long a restored link may take. The figure that users are promised is 1000; in
 # make check, beside another VM, only what never comes from a slow machine fails.
 RESTORE_MS=${RESTORE_MS:-5000}
@@ -21,7 +24,7 @@ RESTORE_MS=${RESTORE_MS:-5000}
 # The first bytes of a request, as the network has them.
 REQUEST=0x44475251
 
-ktap_plan 35
+ktap_plan 36
 need_module
 start_target t1 "{id: dram, class: memory, size: 256MiB}" \
 	"{id: disk, class: storage, path: $WORK/disk, size: 256MiB, direct: no}" \
@@ -99,10 +102,11 @@ reset_all()
 
 reset_one()
 {
-	local port
+	local ports
 
-	port=$(lanes_of_target | shuf -n 1)
-	[ -z "$port" ] || ss -K "sport = :$port" "dport = :$PORT" >/dev/null 2>&1
+	mapfile -t ports < <(lanes_of_target)
+	[ ${#ports[@]} -eq 0 ] ||
+		ss -K "sport = :${ports[RANDOM % ${#ports[@]}]}" "dport = :$PORT" >/dev/null 2>&1
 }
 
 # Packets of both directions vanish, for longer than the I/O timeout.
@@ -122,11 +126,33 @@ black_hole()
 }
 add_cleanup "nft delete table inet cut"
 
+# Those of memory outlive the daemon that started them.
+workers()
+{
+	pgrep -f '^disaggd --worker'
+}
+
+# The target's end of one lane sends no more.
+half_close()
+{
+	# shellcheck disable=SC2046 # several
+	"$SUITE_DIR/half_close.py" $RANDOM $(workers) 2>"$WORK/half_close" ||
+		grep -q 'no connection' "$WORK/half_close"
+}
+
+# restart SIGNAL: of the daemon; its storage is away meanwhile, its memory is not.
+restart()
+{
+	stop_target t1 "$1"
+	sleep 0.$((RANDOM % 10))
+	run_target t1
+}
+
 freeze()
 {
 	local pids
 
-	pids="$(target_pid t1) $(target_workers t1)"
+	pids="$(target_pid t1) $(workers)"
 	# shellcheck disable=SC2086 # several
 	kill -STOP $pids
 	sleep 0.$((RANDOM % 10))
@@ -146,17 +172,20 @@ DISK_LOAD=$!
 add_cleanup "touch $WORK/enough; kill $MEM_LOAD $DISK_LOAD"
 wait_for 20 moving "$MEM"
 
-cuts=0
-while [ $cuts -lt "$CUTS" ]; do
-	case $((RANDOM % 8)) in
-	0 | 1) reset_all ;;
-	2 | 3 | 4) reset_one ;;
-	5 | 6) freeze ;;
-	7) black_hole ;;
-	esac
-	cuts=$((cuts + 1))
+WAYS=(reset_all reset_one reset_one half_close half_close freeze black_hole
+	"restart KILL" "restart TERM")
+ktap_note "FUZZ_SEED=$SEED"
+failed=''
+declare -A went=()
+# Each way comes once, and then what chance brings.
+for ((i = 0; i < CUTS; i++)); do
+	way=${WAYS[i < ${#WAYS[@]} ? i : RANDOM % ${#WAYS[@]}]}
+	$way || failed+="$way; "
+	went[$way]=$((${went[$way]:-0} + 1))
 	sleep 0.$((RANDOM % 8))
 done
+check_eq "each way to cut links works" "$failed" ""
+for way in "${!went[@]}"; do ktap_note "$way: ${went[$way]}"; done
 check "after $CUTS cuts both devices live" wait_for 20 live
 replays=$(json '[.device.lanes[].replays] | add' "$DISAGGCTL" -j device show n1/mem0)
 connections=$(json '[.device.lanes[].connections] | add' "$DISAGGCTL" -j device show n1/mem0)

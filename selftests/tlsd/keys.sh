@@ -30,6 +30,34 @@ psk_file()
 	mv "$file.new" "$file"
 }
 
+# private_key NAME: in $KEYS/NAME.key.
+private_key()
+{
+	certtool --generate-privkey --key-type ecdsa --curve secp256r1 --outfile "$KEYS/$1.key" \
+		2>>"$WORK/certtool.log" && chmod 600 "$KEYS/$1.key"
+}
+
+# authority NAME: a CA of that name, in $KEYS/NAME.crt and .key.
+authority()
+{
+	printf '%s\n' "cn = $1" "expiration_days = 90" ca cert_signing_key >"$WORK/cfg"
+	private_key "$1" && certtool --generate-self-signed --template "$WORK/cfg" \
+		--load-privkey "$KEYS/$1.key" --outfile "$KEYS/$1.crt" 2>>"$WORK/certtool.log"
+}
+
+# issue CA NAME DAYS LINE…: $KEYS/NAME.crt and .key of that CA, with these LINEs in certtool's
+# template.
+issue()
+{
+	local ca=$1 name=$2 days=$3
+
+	shift 3
+	printf '%s\n' "cn = $name" "expiration_days = $days" "$@" >"$WORK/cfg"
+	private_key "$name" && certtool --generate-certificate --template "$WORK/cfg" \
+		--load-privkey "$KEYS/$name.key" --load-ca-certificate "$KEYS/$ca.crt" \
+		--load-ca-privkey "$KEYS/$ca.key" --outfile "$KEYS/$name.crt" 2>>"$WORK/certtool.log"
+}
+
 # start_tls_target NAME RESOURCE… [-- LINE…]: with $WORK/target-NAME/psk as its keys,
 # which must be there; it is not added to this host.
 start_tls_target()

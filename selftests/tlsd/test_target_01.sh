@@ -81,29 +81,10 @@ chown 0 "$KEYS/t1.psk"
 # Certificates.
 #
 "$D" target remove t1 >/dev/null
-# issue NAME DAYS LINE…: NAME.crt and NAME.key of the CA.
-issue()
-{
-	local name=$1 days=$2
-
-	shift 2
-	printf '%s\n' "cn = $name" "expiration_days = $days" "$@" >"$WORK/cfg"
-	certtool --generate-privkey --key-type ecdsa --curve secp256r1 --outfile "$KEYS/$name.key"
-	chmod 600 "$KEYS/$name.key"
-	if [ "$name" = ca ]; then
-		certtool --generate-self-signed --template "$WORK/cfg" \
-			--load-privkey "$KEYS/ca.key" --outfile "$KEYS/ca.crt"
-	else
-		certtool --generate-certificate --template "$WORK/cfg" --load-privkey \
-			"$KEYS/$name.key" --load-ca-certificate "$KEYS/ca.crt" \
-			--load-ca-privkey "$KEYS/ca.key" --outfile "$KEYS/$name.crt"
-	fi
-} 2>>"$WORK/certtool.log"
-
-issue ca 90 ca cert_signing_key
-issue t2 90 "ip_address = 127.0.0.2"
-issue node1 90
-issue node2 3
+authority ca
+issue ca t2 90 "ip_address = 127.0.0.2"
+issue ca node1 90
+issue ca node2 3
 mkdir -p "$WORK/target-t2"
 start_tls_target t2 "{id: dram, class: memory, size: 64MiB}" -- \
 	"tls: {certificate: $KEYS/t2.crt, key: $KEYS/t2.key, ca: $KEYS/ca.crt}"
