@@ -411,9 +411,9 @@ class Daemon:
 
     def workers(self):
         """Process ids of its workers."""
-        path = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
-        with open(path) as f:
-            return [int(p) for p in f.read().split()]
+        found = subprocess.run(["pgrep", "-P", str(self.process.pid)], stdout=subprocess.PIPE,
+                               text=True, check=False)
+        return [int(p) for p in found.stdout.split()]
 
     def control(self, **fields):
         return Control(self.port, **fields)

@@ -14,7 +14,7 @@ set -u
 # shellcheck source=selftests/block/fio.sh
 . "$(dirname "$0")/../block/fio.sh"
 
-CUTS=${FUZZ_CUTS:-40}
+CUTS=${FUZZ_CUTS:-24}
 SEED=${FUZZ_SEED:-$RANDOM}
 RANDOM=$SEED
 # How long a restored link may take. The figure that users are promised is 1000; in
@@ -24,7 +24,7 @@ RESTORE_MS=${RESTORE_MS:-5000}
 # The first bytes of a request, as the network has them.
 REQUEST=0x44475251
 
-ktap_plan 36
+ktap_plan 37
 need_module
 start_target t1 "{id: dram, class: memory, size: 256MiB}" \
 	"{id: disk, class: storage, path: $WORK/disk, size: 256MiB, direct: no}" \
@@ -79,6 +79,7 @@ add_cleanup "kill $STRACE"
 wait_for 10 grep -q "^TracerPid:.[1-9]" "/proc/$(<"$WORK/agent.pid")/status"
 ss -K "dport = :$PORT" >/dev/null 2>&1
 check "a link that is reset is restored" wait_for 10 renewed n1/mem0
+check "and the log has why it was lost" grep -q "n1/mem0 lane [01]: lost: [a-z]" "$WORK/agent.log"
 kill $STRACE
 wait $STRACE 2>/dev/null
 check_eq "and the agent has connected, and not asked for memory" \
@@ -136,7 +137,7 @@ workers()
 half_close()
 {
 	# shellcheck disable=SC2046 # several
-	"$SUITE_DIR/half_close.py" $RANDOM $(workers) 2>"$WORK/half_close" ||
+	"$SUITE_DIR/half_close.py" "$RANDOM" $(workers) 2>"$WORK/half_close" ||
 		grep -q 'no connection' "$WORK/half_close"
 }
 

@@ -115,7 +115,7 @@ struct news {
 	uint32_t nr_lanes;
 	struct {
 		uint32_t index, generation, state;
-		const char *peer;
+		const char *peer, *reason;
 	} lanes[DISAGG_MAX_LANES];
 };
 

@@ -81,6 +81,7 @@ static void parse_lane(const struct nlattr *nest, struct news *news)
 	news->lanes[i].state = u32_of(tb[DISAGG_A_LANE_STATE]);
 	news->lanes[i].generation = u32_of(tb[DISAGG_A_LANE_GENERATION]);
 	news->lanes[i].peer = str_of(tb[DISAGG_A_LANE_PEER]);
+	news->lanes[i].reason = str_of(tb[DISAGG_A_LANE_REASON]);
 	if (news->lanes[i].index < DISAGG_MAX_LANES)
 		news->nr_lanes++;
 }
