@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The bench measures something of every contestant in every row, by turns. How much is
-# not a test's business.
+# not a test's business. One round has each of them come first once.
 
 set -u
 # shellcheck source=selftests/lib.sh

@@ -58,6 +58,11 @@ static enum outcome attempt(struct msg *m, unsigned int nth, bool *injected, int
 
 /* ---- the walk ---- */
 
+static const char *over(void)
+{
+	return cipher ? " over TLS" : "";
+}
+
 /*
  * struct op - one kind of message
  * @prepare: before it
@@ -105,7 +110,7 @@ static bool walk(const struct op *op)
 			fits = false;
 		if (!fits || (op->whole && !op->whole(done))) {
 			bad++;
-			note("%s, allocation %u: %s (%s), and %s", op->name, nth,
+			note("%s%s, allocation %u: %s (%s), and %s", op->name, over(), nth,
 			     outcome == DONE ? "done" : outcome == REFUSED ? "refused" : "untold",
 			     outcome == REFUSED ? strerror(error) : "",
 			     fits ? "not whole" : done ? "it is done" : "it is not done");
@@ -113,10 +118,10 @@ static bool walk(const struct op *op)
 		if (op->undo)
 			op->undo(done);
 	}
-	note("%s: %u allocations; refused %u times, done %u times, untold %u times", op->name,
-	     nth - 2, counts[REFUSED], counts[DONE] - 1, counts[UNTOLD]);
+	note("%s%s: %u allocations; refused %u times, done %u times, untold %u times",
+	     op->name, over(), nth - 2, counts[REFUSED], counts[DONE] - 1, counts[UNTOLD]);
 	if (never_told)
-		note("%s: %u peers were not told of the end", op->name, never_told);
+		note("%s%s: %u peers were not told of the end", op->name, over(), never_told);
 	return !bad && !injected && !counts[REFUSED] == op->never && never_told <= LANES;
 }
 
@@ -478,7 +483,7 @@ static bool submitted(const struct io *io)
 			right = false;
 		if (!right || device_num(DISAGG_A_DEVICE_STATE) != DISAGG_DEVICE_STATE_LIVE) {
 			bad++;
-			note("%s, allocation %u: %zd (%s), state %u", io->name, nth, n,
+			note("%s%s, allocation %u: %zd (%s), state %u", io->name, over(), nth, n,
 			     n < 0 ? strerror(error) : "",
 			     (unsigned int)device_num(DISAGG_A_DEVICE_STATE));
 			if (bad > 10)
@@ -487,7 +492,7 @@ static bool submitted(const struct io *io)
 	}
 	close(fd);
 	free(buf);
-	note("%s: %u allocations, %u refused", io->name, nth - 2, refused);
+	note("%s%s: %u allocations, %u refused", io->name, over(), nth - 2, refused);
 	return !bad && !refused && !injected && works();
 }
 
@@ -539,16 +544,16 @@ static bool loaded(void)
 	return !bad && !injected && refused && !system("modprobe disagg");
 }
 
-static void walks(const struct op *ops, size_t n, const char *over)
+static void walks(const struct op *ops, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		result(walk(&ops[i]), "%s%s", ops[i].name, over);
+		result(walk(&ops[i]), "%s%s", ops[i].name, over());
 }
 
-static void requests(const char *over)
+static void requests(void)
 {
 	for (size_t i = 0; i < sizeof(ios) / sizeof(*ios); i++)
-		result(submitted(&ios[i]), "%s%s", ios[i].name, over);
+		result(submitted(&ios[i]), "%s%s", ios[i].name, over());
 }
 
 int main(void)
@@ -583,11 +588,11 @@ int main(void)
 	/* Nobody else looks at the disks. */
 	if (system("udevadm control --stop-exec-queue"))
 		note("udev is not stopped");
-	walks(node, 1, "");
-	walks(ops, sizeof(ops) / sizeof(*ops), "");
+	walks(node, 1);
+	walks(ops, sizeof(ops) / sizeof(*ops));
 	make_device();
-	walks(changes, sizeof(changes) / sizeof(*changes), "");
-	walks(lane, 1, "");
+	walks(changes, sizeof(changes) / sizeof(*changes));
+	walks(lane, 1);
 	result(asked("a look at a device", build_get), "a look at a device");
 	result(asked("at its latencies", build_latency), "at its latencies");
 	/* The memory of dumps is netlink's. */
@@ -595,13 +600,13 @@ int main(void)
 	result(dumped("a dump of nodes", DISAGG_CMD_NODE_GET), "a dump of nodes");
 	result(dumped("a dump of devices", DISAGG_CMD_DEVICE_GET), "a dump of devices");
 	inject_module();
-	requests("");
+	requests();
 	delete_device();
 	cipher = &ciphers[0];
-	walks(ops, sizeof(ops) / sizeof(*ops), " over TLS");
+	walks(ops, sizeof(ops) / sizeof(*ops));
 	make_device();
-	walks(lane, 1, " over TLS");
-	requests(" over TLS");
+	walks(lane, 1);
+	requests();
 	delete_device();
 	result(!node_del(&nl, "n", false) && count(&nl, DISAGG_CMD_DEVICE_GET) == 0,
 	       "nothing is left");

@@ -103,11 +103,11 @@ reset_all()
 
 reset_one()
 {
-	local ports
+	local n=$RANDOM ports
 
 	mapfile -t ports < <(lanes_of_target)
 	[ ${#ports[@]} -eq 0 ] ||
-		ss -K "sport = :${ports[RANDOM % ${#ports[@]}]}" "dport = :$PORT" >/dev/null 2>&1
+		ss -K "sport = :${ports[n % ${#ports[@]}]}" "dport = :$PORT" >/dev/null 2>&1
 }
 
 # Packets of both directions vanish, for longer than the I/O timeout.
@@ -136,9 +136,7 @@ workers()
 # The target's end of one lane sends no more.
 half_close()
 {
-	# shellcheck disable=SC2046 # several
-	"$SUITE_DIR/half_close.py" "$RANDOM" $(workers) 2>"$WORK/half_close" ||
-		grep -q 'no connection' "$WORK/half_close"
+	"$SUITE_DIR/half_close.py" "$RANDOM"
 }
 
 # restart SIGNAL: of the daemon; its storage is away meanwhile, its memory is not.

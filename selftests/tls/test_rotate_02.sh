@@ -49,33 +49,44 @@ live()
 	in_state n/mem0 live
 }
 
-# every_lane CONNECTIONS: has had more than so many.
-every_lane()
+# least: how many connections each lane has had, the one with the fewest.
+least()
 {
-	[ "$(json '[.device.lanes[].connections] | min' "$D" -j device show n/mem0)" -gt "$1" ] && live
+	json '[.device.lanes[].connections] | min' "$D" -j device show n/mem0
 }
 
+# all_new BEFORE: every lane has had another one since.
+all_new()
+{
+	[ "$(least)" -gt "$1" ] && live
+}
+
+before=$(least)
 ss -K dst 127.0.0.2 >/dev/null 2>&1
-check "a cut link comes back" wait_for 30 every_lane 1
+check "a cut link comes back" wait_for 30 all_new "$before"
 
 cp "$KEYS/node1.crt" "$KEYS/gone.crt"
 cp "$KEYS/node1.key" "$KEYS/gone.key"
 trust old new
 issue new t1 90 "ip_address = 127.0.0.2"
 issue new node1 90
+before=$(least)
 kill -HUP "$(<"$WORK/agent.pid")"
 renewed()
 {
 	[ "$(grep -c 'renewed after' "$WORK/agent.log")" -ge 2 ]
 }
 check "every lane gets a connection with the new certificates" wait_for 60 renewed
-check "and lives" wait_for 30 every_lane 2
+check "and lives" wait_for 30 all_new "$before"
+before=$(json '[.device.lanes[].connections] | add' "$D" -j device show n/mem0)
 trust new
-check_fails 9 "[Cc]ertificate" "the old certificate is refused from then on" \
+check_fails 9 "does not accept this host" "the old certificate is refused from then on" \
 	"$D" target add again "$T1" --cert gone.crt --key gone.key --ca trusted.crt
-check "which ends no connection" live
+check_eq "which ends no connection" \
+	"$(json '[.device.lanes[].connections] | add' "$D" -j device show n/mem0)" "$before"
+before=$(least)
 ss -K dst 127.0.0.2 >/dev/null 2>&1
-check "cut again, they come back with the new one" wait_for 30 every_lane 3
+check "cut again, they come back with the new one" wait_for 30 all_new "$before"
 touch "$WORK/enough"
 wait $LOAD
 check_eq "no request has failed, no byte is wrong" $? 0

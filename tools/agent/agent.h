@@ -145,7 +145,7 @@ void devices_renew(void);
 uint64_t devices_check(uint64_t now);
 
 /* lane.c */
-void lane_lost(struct lane *lane);
+void lane_lost(struct lane *lane, const char *why);
 /* Replace a lane that lives by a new connection. */
 void lane_renew(struct lane *lane);
 /* What it is at is begun again later, with other keys. */

@@ -232,11 +232,8 @@ bool device_heard(const struct news *news)
 			continue;
 		newer = news->lanes[i].generation > lane->generation;
 		lane->generation = news->lanes[i].generation;
-		if (lost && !lane->lost)
-			say(LOG_WARNING, "%s/%s lane %u: lost: %s", dev->node, dev->name,
-			    lane->index, news->lanes[i].reason);
 		if (lost && lane->state == LANE_IDLE && !dev->given_up)
-			lane_lost(lane);
+			lane_lost(lane, news->lanes[i].reason);
 		else if (!lost && !(lane->renewing && !newer))
 			lane_stop(lane);
 		lane->lost = lost;

@@ -196,11 +196,17 @@ static void start(struct lane *lane)
 	await(lane, LANE_CONNECT, EPOLLOUT, connect_ns(lane));
 }
 
-void lane_lost(struct lane *lane)
+void lane_lost(struct lane *lane, const char *why)
 {
+	const struct device *dev = lane->device;
+	bool lived;
+
 	lane->lost_at = dsg_now_ns();
+	lived = lane->lost_at - lane->restored_at >= LIVED_NS;
+	if (lived || !(lane->tries % SAY_EVERY))
+		say(LOG_WARNING, "%s/%s lane %u: lost: %s", dev->node, dev->name, lane->index, why);
 	/* One that breaks as soon as it is there was no success. */
-	if (lane->lost_at - lane->restored_at < LIVED_NS) {
+	if (!lived) {
 		pause_lane(lane);
 		return;
 	}
