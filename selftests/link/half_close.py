@@ -18,7 +18,7 @@ def workers():
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as f:
-                if f.read().startswith(b"disaggd --worker"):
+                if f.read().startswith(b"disaggd\0--worker\0"):
                     yield int(pid)
         except OSError:
             pass
