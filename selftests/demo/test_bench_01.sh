@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The bench measures something of every contestant in every row, by turns. How much is
-# not a test's business. One round has each of them come first once.
+# not a test's business. In one round each comes first at least once.
 
 set -u
 # shellcheck source=selftests/lib.sh

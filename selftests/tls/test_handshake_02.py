@@ -50,7 +50,7 @@ def flood(folder):
             mine.close()
             p.wait(20)
         # Its own process has had enough of it, or ends with it.
-        eventually(lambda: len(d.workers()) == 1, 30)
+        eventually(lambda: len(d.workers()) == 1)
 
 
 @test
