@@ -20,6 +20,7 @@
 #define FILE_MAX	(1 << 20)	/* bytes of a file of keys */
 #define PSK_MIN		16		/* bytes of a key */
 #define PSK_MAX		64
+#define NOTHING_MAX	(1 << 18)	/* more bytes than a handshake has */
 
 /*
  * No version but 1.3, no cipher that a kernel does not have, and with keys that were
@@ -335,10 +336,18 @@ static ssize_t push(gnutls_transport_ptr_t ptr, const giovec_t *iov, int count)
 static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t len)
 {
 	struct dsg_tls *tls = ptr;
-	ssize_t n = recv(tls->fd, buf, len, MSG_DONTWAIT);
+	ssize_t n;
 
+	/* GnuTLS itself goes on with the next record as long as there is nothing in them. */
+	if (tls->nothing > NOTHING_MAX) {
+		gnutls_transport_set_errno(tls->session, EPROTO);
+		return -1;
+	}
+	n = recv(tls->fd, buf, len, MSG_DONTWAIT);
 	if (n < 0)
 		gnutls_transport_set_errno(tls->session, errno);
+	else
+		tls->nothing += (size_t)n;
 	return n;
 }
 
@@ -614,6 +623,8 @@ ssize_t dsg_tls_recv(struct dsg_tls *tls, void *buf, size_t len)
 	/* What is carried knows where it ends: a missing farewell cuts nothing off. */
 	if (n == GNUTLS_E_PREMATURE_TERMINATION)
 		return 0;
+	if (n > 0)
+		tls->nothing = 0;
 	if (n == GNUTLS_E_FATAL_ALERT_RECEIVED)
 		tls->alert = gnutls_alert_get_name(gnutls_alert_get(tls->session));
 	return n < 0 ? -errno_of((int)n) : n;

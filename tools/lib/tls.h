@@ -82,7 +82,10 @@ int dsg_tls_handshake_until(struct dsg_tls *tls, uint64_t deadline, struct dsg_e
 /* The name that the client has proved (a server's; after the handshake). */
 const char *dsg_tls_identity(const struct dsg_tls *tls);
 
-/* Like send() and recv(); -errno. After -EAGAIN, send the same again. */
+/*
+ * Like send() and recv(); -errno. After -EAGAIN, send the same again. Who sends records
+ * with nothing in them is not listened to for long: -ECONNRESET.
+ */
 ssize_t dsg_tls_send(struct dsg_tls *tls, const void *buf, size_t len);
 ssize_t dsg_tls_recv(struct dsg_tls *tls, void *buf, size_t len);
 /* All of it, until @deadline. 0 or -errno: -ECONNRESET if the peer ended before. */

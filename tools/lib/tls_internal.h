@@ -29,6 +29,7 @@ struct dsg_creds {
  * @trouble: server: why a client's identity is none
  * @alert: what the peer ended it with
  */
+/* @nothing: bytes received since one of them was for who called dsg_tls_recv() */
 struct dsg_tls {
 	struct dsg_creds *creds;
 	gnutls_session_t session;
@@ -38,6 +39,7 @@ struct dsg_tls {
 	char identity[DSG_IDENTITY_LEN];
 	char trouble[256];
 	const char *alert;
+	size_t nothing;
 };
 
 __attribute__((format(printf, 3, 4)))
