@@ -143,8 +143,8 @@ def loop(folder):
         subprocess.run(["losetup", "-d", device], check=True)
 
 
-def slow_disk():
-    """A disk whose writes take four seconds, and what takes it away."""
+def slow_disk(seconds=4):
+    """A disk that takes so long for everything, and what takes it away."""
     base = "/sys/kernel/config/nullb/late"
     if subprocess.run(["modprobe", "null_blk", "nr_devices=0"], check=False,
                       capture_output=True).returncode:
@@ -154,7 +154,7 @@ def slow_disk():
     if not os.path.exists(base):
         os.mkdir(base)
     for key, value in (("size", 64), ("memory_backed", 1), ("blocksize", 4096),
-                       ("irqmode", 2), ("completion_nsec", 4 * 10**9), ("queue_mode", 2),
+                       ("irqmode", 2), ("completion_nsec", seconds * 10**9), ("queue_mode", 2),
                        ("power", 1)):
         with open(f"{base}/{key}", "w") as f:
             f.write(str(value))
@@ -190,6 +190,44 @@ def late_writes(folder):
             assert lane.read(0, 4096) == pattern(2, 4096)
     finally:
         undo()
+
+
+@test
+def slow_zeroes(folder):
+    """a disk that has no zeroes of its own is given them while other requests are answered."""
+    name, undo = slow_disk(2)
+    try:
+        with Daemon(folder, config("/dev/" + name)) as d:
+            lane = d.lane(d.control().lease(MIB, cls=STORAGE), features=F_ALL & ~F_CRC32C)
+            for flags in (0, FUA):
+                lane.write(0, pattern(flags, 8192))
+                lane.sock.sendall(lane.frame(WRITE_ZEROES, offset=4096, length=4096, flags=flags))
+                answers = []
+                while (WRITE_ZEROES, OK) not in answers:
+                    lane.sock.sendall(lane.frame(PING))
+                    answers.append(lane.reply()[:2])
+                # One or two may be answered before the disk has said that it has none.
+                assert answers.count((PING, OK)) >= 10, f"flags {flags}: {answers}"
+                assert lane.reply()[:2] == (PING, OK)
+                assert lane.read(0, 8192) == pattern(flags, 8192)[:4096] + bytes(4096)
+    finally:
+        undo()
+
+
+@test
+def written_zeroes(folder):
+    """nor has tmpfs: they are written, in as many steps as it takes, and no further."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as shm, \
+            Daemon(folder, config(shm + "/disk", size="8MiB", direct="no")) as d:
+        lane = d.lane(d.control().lease(8 * MIB, cls=STORAGE), features=F_ALL & ~F_CRC32C)
+        model = bytearray(pattern(1, 8 * MIB))
+        for i in range(0, 8 * MIB, MIB // 2):
+            lane.write(i, bytes(model[i:i + MIB // 2]))
+        for offset, length in ((4096, 3 * MIB + 4096), (5 * MIB, MIB), (7 * MIB, 4096)):
+            lane.call(WRITE_ZEROES, offset=offset, length=length, flags=NOUNMAP)
+            model[offset:offset + length] = bytes(length)
+        for i in range(0, 8 * MIB, MIB // 2):
+            assert lane.read(i, MIB // 2) == model[i:i + MIB // 2], f"at {i}"
 
 
 @test

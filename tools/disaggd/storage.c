@@ -14,34 +14,29 @@
 #include "storage.h"
 #include "wire.h"
 
-#define ZERO_CHUNK	(1U << 20)
 #define DRAIN_NS	(5 * DSG_NSEC_PER_SEC)
 #define NFS_MAGIC	0x6969
 
+uint8_t storage_zeroes[STORAGE_ZEROES] __attribute__((aligned(STORAGE_ALIGN)));
+
 static int write_zeroes(int fd, uint64_t offset, uint64_t len)
 {
-	void *zeroes = aligned_alloc(STORAGE_ALIGN, ZERO_CHUNK);
-	int err = 0;
-
-	if (!zeroes)
-		return -ENOMEM;
-	memset(zeroes, 0, ZERO_CHUNK);
-	while (len && !err) {
-		size_t chunk = len < ZERO_CHUNK ? (size_t)len : ZERO_CHUNK;
-		ssize_t n = pwrite(fd, zeroes, chunk, (off_t)offset);
+	while (len) {
+		size_t chunk = len < STORAGE_ZEROES ? (size_t)len : STORAGE_ZEROES;
+		ssize_t n = pwrite(fd, storage_zeroes, chunk, (off_t)offset);
 
 		if (n > 0) {
 			offset += (uint64_t)n;
 			len -= (uint64_t)n;
 		} else if (!n || errno != EINTR) {
-			err = n ? -errno : -EIO;
+			return n ? -errno : -EIO;
 		}
 	}
-	free(zeroes);
-	return err;
+	return 0;
 }
 
-int storage_zero(int fd, uint64_t offset, uint64_t len)
+/* Make @len bytes at @offset of the file zero; waits. 0 or -errno. */
+static int storage_zero(int fd, uint64_t offset, uint64_t len)
 {
 	int rc;
 

@@ -6,8 +6,10 @@
 
 #define STORAGE_ALIGN	4096U	/* of buffers, for O_DIRECT */
 
-/* Make @len bytes at @offset of the file zero; waits. 0 or -errno. */
-int storage_zero(int fd, uint64_t offset, uint64_t len);
+#define STORAGE_ZEROES	(1U << 20)
+
+/* Zeroes to write, for media that know no other way; aligned. */
+extern uint8_t storage_zeroes[STORAGE_ZEROES];
 
 /* medium->run */
 void storage_lane_run(struct lane *lane);

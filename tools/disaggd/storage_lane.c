@@ -27,6 +27,8 @@ enum slot_state {
 	SLOT_FREE,
 	SLOT_FILL,	/* a WRITE whose payload is coming in */
 	SLOT_IO,
+	SLOT_RANGE,	/* WRITE_ZEROES that could make no hole: its fallocate without one */
+	SLOT_ZEROES,	/* nor that: zeroes are written */
 	SLOT_SYNC,	/* WRITE_ZEROES with FUA: its fdatasync */
 	SLOT_REPLY,
 	SLOT_SENDING,
@@ -183,20 +185,66 @@ static void start_io(struct storage_lane *s, struct slot *slot)
 	io_uring_sqe_set_data(sqe, slot);
 }
 
-/* The fallocate of a DISCARD or WRITE_ZEROES is back. */
-static int finish_zero(struct storage_lane *s, struct slot *slot, int res)
+static void start_range(struct storage_lane *s, struct slot *slot)
 {
 	const struct serve *serve = s->lane->serve;
-	const struct request *rq = &slot->rq;
+	struct io_uring_sqe *sqe = get_sqe(s, slot);
 
-	if (res == -EINTR || res == -EAGAIN)
-		res = -EOPNOTSUPP;
-	if (res != -EOPNOTSUPP && res != -EINVAL && res != -ENODEV)
-		return res;
+	io_uring_prep_fallocate(sqe, serve->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+				(off_t)(serve->setup.offset + slot->rq.offset),
+				(off_t)slot->rq.length);
+	io_uring_sqe_set_data(sqe, slot);
+	slot->state = SLOT_RANGE;
+}
+
+static void start_zeroes(struct storage_lane *s, struct slot *slot)
+{
+	const struct serve *serve = s->lane->serve;
+	uint32_t left = slot->rq.length - slot->done;
+	struct io_uring_sqe *sqe = get_sqe(s, slot);
+
+	io_uring_prep_write(sqe, serve->fd, storage_zeroes,
+			    left < STORAGE_ZEROES ? left : STORAGE_ZEROES,
+			    serve->setup.offset + slot->rq.offset + slot->done);
+	io_uring_sqe_set_data(sqe, slot);
+	slot->state = SLOT_ZEROES;
+}
+
+/*
+ * A step of a DISCARD or WRITE_ZEROES is back. Return: whether it was the last one, with
+ * what came of all in *@res. None of them is waited for: a PING is answered meanwhile.
+ */
+static bool finish_zero(struct storage_lane *s, struct slot *slot, int *res)
+{
+	const struct request *rq = &slot->rq;
+	bool again = *res == -EINTR || *res == -EAGAIN;
+
+	if (slot->state == SLOT_ZEROES) {
+		if (*res > 0)
+			slot->done += (uint32_t)*res;
+		else if (!again)
+			*res = *res ? *res : -EIO;	/* the file has become shorter */
+		if (*res < 0 && !again)
+			return true;
+		if (slot->done == rq->length) {
+			*res = 0;
+			return true;
+		}
+		start_zeroes(s, slot);
+		return false;
+	}
+	if (!again && *res != -EOPNOTSUPP && *res != -EINVAL && *res != -ENODEV)
+		return true;
 	/* A discard is a hint. Zeroes are a promise, kept the slow way. */
-	if (rq->op == DISAGG_WIRE_OP_DISCARD)
-		return 0;
-	return storage_zero(serve->fd, serve->setup.offset + rq->offset, rq->length);
+	if (rq->op == DISAGG_WIRE_OP_DISCARD) {
+		*res = 0;
+		return true;
+	}
+	if (slot->state == SLOT_IO && !(rq->flags & DISAGG_WIRE_FLAG_NOUNMAP))
+		start_range(s, slot);
+	else
+		start_zeroes(s, slot);
+	return false;
 }
 
 /* FUA of what was zeroed. */
@@ -238,7 +286,8 @@ static void finish_io(struct storage_lane *s, struct slot *slot, int res)
 		else if (res > 0)
 			lane_count(s->lane, 0, rq->length);
 	} else if (rq->op != DISAGG_WIRE_OP_FLUSH) {
-		res = finish_zero(s, slot, res);
+		if (!finish_zero(s, slot, &res))
+			return;
 		if (!res && rq->flags & DISAGG_WIRE_FLAG_FUA) {
 			start_sync(s, slot);
 			return;
