@@ -26,7 +26,7 @@ complete_words()
 		echo "${COMPREPLY[*]}"' - "$TOOLS" "$@"
 }
 
-ktap_plan 17
+ktap_plan 18
 check_eq "objects" "$(complete_words disaggctl '')" \
 	"device doctor help lease monitor node resource target version"
 check_eq "objects by their beginning" "$(complete_words disaggctl no)" node
@@ -60,13 +60,46 @@ options_offered()
 }
 check "every option is offered" options_offered
 
+# zsh_complete LINE: what zsh makes of the line when the tabulator is pressed behind it.
+zsh_complete()
+{
+	rm -f "$WORK/line"
+	timeout 60 zsh -fc '
+		zmodload zsh/zpty
+		zpty z zsh -fi
+		zpty -w z "said() { print -r -- \"\$BUFFER\" >$2/line; exit }; zle -N said"
+		zpty -w z "bindkey \"^X\" said; bindkey \"^I\" complete-word; fpath=($1/completion \$fpath)"
+		zpty -w z "autoload -Uz compinit; compinit -u -d $2/zcompdump; PS1=\"rea\"\"dy>\""
+		zpty -r -m z seen "*ready>*"
+		zpty -wn z "$3"$'"'\\t\\x18'"'
+		while zpty -r z seen; do :; done' - "$TOOLS" "$WORK" "$1" >/dev/null 2>&1
+	cat "$WORK/line"
+}
+
+zsh_completes()
+{
+	check_same "$(zsh_complete 'disaggctl node sho')" "disaggctl node show " &&
+		check_same "$(zsh_complete 'disaggctl node show d')" "disaggctl node show demo " &&
+		check_same "$(zsh_complete 'disaggctl -j node delete --force d')" \
+			"disaggctl -j node delete --force demo " &&
+		check_same "$(zsh_complete 'disaggctl node create x --tar')" \
+			"disaggctl node create x --target "
+}
+
+check_same()
+{
+	[ "$1" = "$2" ] || { echo "'$1', not '$2'"; return 1; }
+}
+
 if command -v zsh >/dev/null; then
+	check "zsh completes objects, names and options" zsh_completes
 	check "zsh takes the script" zsh -n "$TOOLS/completion/_disaggctl"
 	check "zsh loads it as a completion" zsh -fc "
 		fpath=($TOOLS/completion \$fpath)
 		autoload -Uz compinit && compinit -u -d $WORK/zcompdump
 		[[ \${_comps[disaggctl]} == _disaggctl ]] && autoload -U +X _disaggctl"
 else
+	ktap_skip "zsh completes objects, names and options" "no zsh here"
 	ktap_skip "zsh takes the script" "no zsh here"
 	ktap_skip "zsh loads it as a completion" "no zsh here"
 fi

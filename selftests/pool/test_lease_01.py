@@ -46,6 +46,8 @@ def again(folder):
         b = d.control().reserve(MIB, txid=txid)
         assert (a.lease, a.generation, a.token) == (b.lease, b.generation, b.token)
         refused(E_INVALID, c.reserve, 2 * MIB, txid=txid)
+        refused(E_INVALID, c.reserve, MIB, txid=txid, attrs=1)
+        refused(E_INVALID, c.reserve, MIB, txid=txid, lease_ns=10**9)
         assert c.inventory()["mem"]["available"] == 63 * MIB
         c.commit(a)
         workers = d.workers()

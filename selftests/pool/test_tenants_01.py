@@ -180,7 +180,7 @@ def kept_aside(folder):
         c = d.control()
         refused(E_BUSY, c.release, g)
         refused(E_BUSY, c.reserve, MIB, cls=STORAGE, txid=txid)
-        refused(E_BUSY, d.lane, g)
+        assert "is kept" in refused(E_BUSY, d.lane, g).reason
         assert d.stop() == 0
         reconfigure(d, here)
         d.restart()

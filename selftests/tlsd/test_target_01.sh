@@ -10,6 +10,7 @@ set -u
 . "$(dirname "$0")/../common.sh"
 # shellcheck source=selftests/control/cli.sh
 . "$(dirname "$0")/../control/cli.sh"
+start_checker
 # shellcheck source=selftests/tlsd/keys.sh
 . "$(dirname "$0")/keys.sh"
 
@@ -63,8 +64,11 @@ check_eq "are the ones from now on" "$(security)" "psk node1+2 true"
 
 finding()
 {
-	"$D" -j doctor 2>/dev/null | jq -e --arg c "$1" --arg r "$2" --arg t "$3" \
-		'.checks[] | select(.check == $c and .result == $r and (.finding | test($t)))' >/dev/null
+	"$D" -j doctor >"$WORK/document" 2>/dev/null
+	documented doctor "$WORK/document" || return
+	jq -e --arg c "$1" --arg r "$2" --arg t "$3" \
+		'.checks[] | select(.check == $c and .result == $r and (.finding | test($t)))' \
+		"$WORK/document" >/dev/null
 }
 
 check "doctor: the key" finding keys ok 'the key of node1\+2'

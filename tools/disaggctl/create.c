@@ -53,7 +53,7 @@ const struct option node_create_options[] = {
 	{ .name = "fail-fast", .arg = "DURATION", .text = &opt.fail_fast,
 	  .help = "after which I/O of a lost lane fails, or never (default)" },
 	{ .name = "dead-after", .arg = "DURATION", .text = &opt.dead_after,
-	  .help = "after which a lost device is given up, or never (default)" },
+	  .help = "after which a lost device is given up, or never (default; without disagg-agent at once)" },
 	{ .name = "lease", .arg = "DURATION", .text = &opt.lease,
 	  .help = "for how long (default: until the node is deleted)" },
 	{ .name = "read-only", .flag = &opt.read_only, .help = "devices that cannot be written" },

@@ -499,13 +499,20 @@ static uint16_t choose(const struct disagg_wire_reserve *req,
 						       DISAGG_WIRE_OK;
 }
 
+/* As long as the journal can hold. */
+static uint64_t lease_time(uint64_t ns)
+{
+	return ns < INT64_MAX ? ns : INT64_MAX;
+}
+
 /* The same try again must ask for the same thing. */
 static uint16_t repeat_reserve(struct lease *l, const struct disagg_wire_reserve *req)
 {
 	if (l->state == LEASE_ENDING)
 		return DISAGG_WIRE_E_STALE;
 	if (l->resource->conf->class != le32toh(req->class) ||
-	    l->size != le64toh(req->size) ||
+	    l->size != le64toh(req->size) || l->attrs != le32toh(req->attrs) ||
+	    l->lease_ns != lease_time(le64toh(req->lease_ns)) ||
 	    (req->id[0] && strcmp(l->resource->conf->id, req->id)) ||
 	    strcmp(l->node, req->node) || strcmp(l->device, req->device) ||
 	    strcmp(l->host, req->host))
@@ -559,9 +566,7 @@ uint16_t lease_reserve(const struct disagg_wire_reserve *req,
 	l->attrs = le32toh(req->attrs);
 	l->size = size;
 	l->held = size;
-	l->lease_ns = le64toh(req->lease_ns);
-	if (l->lease_ns > INT64_MAX)
-		l->lease_ns = INT64_MAX;
+	l->lease_ns = lease_time(le64toh(req->lease_ns));
 	l->expires = dsg_deadline(ttl);
 	memcpy(l->txid, req->txid, sizeof(l->txid));
 	memcpy(l->tenant, tenant->name, sizeof(l->tenant));
@@ -709,8 +714,7 @@ uint16_t lease_renew(struct lease *l, uint64_t lease_ns)
 {
 	if (l->state != LEASE_COMMITTED)
 		return DISAGG_WIRE_E_INVALID;
-	if (lease_ns > INT64_MAX)
-		lease_ns = INT64_MAX;
+	lease_ns = lease_time(lease_ns);
 	if (journal_renew(l->generation, wall_after(lease_ns)))
 		return DISAGG_WIRE_E_INTERNAL;
 	l->expires = expiry_after(lease_ns);

@@ -365,7 +365,9 @@ static int serve(struct dsg_tls *tls, bool ktls, const struct relay_report *r,
 		 struct dsg_error *error)
 {
 	bool lane = le16toh(r->hello.mode) == DISAGG_WIRE_MODE_LANE;
-	int err = lane && ktls ? dsg_tls_to_kernel(tls, error) : -EOPNOTSUPP;
+	/* What the library has read beside the HELLO the kernel would never see. */
+	bool kernel = lane && ktls && !dsg_tls_pending(tls);
+	int err = kernel ? dsg_tls_to_kernel(tls, error) : -EOPNOTSUPP;
 	int pair[2];
 
 	if (!err)

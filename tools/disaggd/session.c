@@ -179,7 +179,9 @@ static void welcome_lane(struct session *s, const struct disagg_wire_hello *hell
 	status = lease_find(hello->lease, s->tenant, &l);
 	if (status) {
 		refuse(s, status, status == DISAGG_WIRE_E_STALE ? "the lease has ended" :
-								  "no such lease");
+				  status == DISAGG_WIRE_E_BUSY ?
+				  "the lease is kept, but its resource is not offered at present" :
+				  "no such lease");
 	} else if (dsg_hello_proof(l->token, s->keys.nonce, hello, proof) ||
 		   !dsg_equal(proof, hello->proof, sizeof(proof))) {
 		refuse(s, DISAGG_WIRE_E_DENIED, "wrong proof");

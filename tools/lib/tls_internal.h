@@ -28,8 +28,8 @@ struct dsg_creds {
  * @identity: server: as the client has proved it
  * @trouble: server: why a client's identity is none
  * @alert: what the peer ended it with
+ * @nothing: bytes received since one of them was for who called dsg_tls_recv()
  */
-/* @nothing: bytes received since one of them was for who called dsg_tls_recv() */
 struct dsg_tls {
 	struct dsg_creds *creds;
 	gnutls_session_t session;
