@@ -64,6 +64,7 @@ check "every option is offered" options_offered
 zsh_complete()
 {
 	rm -f "$WORK/line"
+	# shellcheck disable=SC2016 # they are zsh's variables
 	timeout 60 zsh -fc '
 		zmodload zsh/zpty
 		zpty z zsh -fi
