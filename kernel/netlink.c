@@ -923,8 +923,6 @@ static int disagg_set_link(struct genl_info *info, struct disagg_device *dev, u3
 	if (disagg_device_state(dev) == DISAGG_DEVICE_STATE_REMOVING)
 		return disagg_refuse(info, -ENODEV, DISAGG_A_DEVICE_NAME,
 				     "name: the device is being deleted");
-	if (io_timeout)
-		disagg_device_set_timeout(dev, io_timeout);
 	if (info->attrs[DISAGG_A_DEVICE_FAIL_FAST] || info->attrs[DISAGG_A_DEVICE_DEAD_AFTER]) {
 		err = disagg_link_set_timers(link,
 					     disagg_get_timer(info, DISAGG_A_DEVICE_FAIL_FAST,
@@ -934,6 +932,9 @@ static int disagg_set_link(struct genl_info *info, struct disagg_device *dev, u3
 		if (err)
 			return err;
 	}
+	/* Cannot fail, and so comes last of the timers. */
+	if (io_timeout)
+		disagg_device_set_timeout(dev, io_timeout);
 	err = disagg_set_lanes(info, link, true);
 	/* The disk stays while the lock is held. */
 	if (!info->attrs[DISAGG_A_DEVICE_LANE])
@@ -961,14 +962,21 @@ int disagg_nl_device_set_doit(struct sk_buff *skb, struct genl_info *info)
 	struct disagg_device *dev;
 	const char *why = NULL;
 	u32 io_timeout = 0;
-	bool link;
+	bool timers, lanes, link;
 	int err;
 
 	err = disagg_check_timeout(info, &io_timeout);
 	if (err)
 		return err;
-	link = io_timeout || info->attrs[DISAGG_A_DEVICE_FAIL_FAST] ||
-	       info->attrs[DISAGG_A_DEVICE_DEAD_AFTER] || info->attrs[DISAGG_A_DEVICE_LANE];
+	timers = io_timeout || info->attrs[DISAGG_A_DEVICE_FAIL_FAST] ||
+		 info->attrs[DISAGG_A_DEVICE_DEAD_AFTER];
+	lanes = info->attrs[DISAGG_A_DEVICE_LANE];
+	link = timers || lanes;
+	/* What is refused has done nothing. */
+	if (!!size + timers + lanes > 1)
+		return disagg_refuse(info, -EINVAL,
+				     lanes ? DISAGG_A_DEVICE_LANE : DISAGG_A_DEVICE_SIZE,
+				     "size, timers and lanes are changed by a message each");
 	dev = disagg_find_device(info);
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);

@@ -492,10 +492,33 @@ static void bad_sets(void)
 		put_str(&m, DISAGG_A_DEVICE_NODE, "n");
 		put_str(&m, DISAGG_A_DEVICE_NAME, "d");
 		put_u64(&m, DISAGG_A_DEVICE_SIZE, sizes[i]);
-		put_u32(&m, DISAGG_A_DEVICE_IO_TIMEOUT, 5000);
 		ask(&nl, &m, &a);
 		result(a.error == EINVAL && a.text[0] && a.bad_attr == DISAGG_A_DEVICE_SIZE,
 		       "resize to %#llx: %s", (unsigned long long)sizes[i], a.text);
+	}
+	for (int i = 1; i < 8; i++) {
+		if (!(i & (i - 1)))
+			continue;
+		msg_begin(&m, nl.family, DISAGG_CMD_DEVICE_SET);
+		put_str(&m, DISAGG_A_DEVICE_NODE, "n");
+		put_str(&m, DISAGG_A_DEVICE_NAME, "d");
+		if (i & 1)
+			put_u64(&m, DISAGG_A_DEVICE_SIZE, 32 << 20);
+		if (i & 2)
+			put_u32(&m, DISAGG_A_DEVICE_IO_TIMEOUT, 5000);
+		if (i & 4) {
+			struct nlattr *lane = nest(&m, DISAGG_A_DEVICE_LANE);
+
+			put_u32(&m, DISAGG_A_LANE_INDEX, 0);
+			put_u32(&m, DISAGG_A_LANE_GENERATION, 77);
+			put(&m, DISAGG_A_LANE_FD, &fd, sizeof(fd));
+			nest_end(&m, lane);
+		}
+		ask(&nl, &m, &a);
+		result(a.error == EINVAL && a.bad_attr == (i & 4 ? DISAGG_A_DEVICE_LANE :
+								   DISAGG_A_DEVICE_SIZE),
+		       "device-set of %s%s%s: %s", i & 1 ? "size " : "", i & 2 ? "timer " : "",
+		       i & 4 ? "lane" : "", a.text);
 	}
 	msg_begin(&m, nl.family, DISAGG_CMD_DEVICE_SET);
 	put_str(&m, DISAGG_A_DEVICE_NODE, "n");
