@@ -122,6 +122,24 @@ static void disagg_device_set_state(struct disagg_device *dev, u32 state)
 	spin_unlock(&dev->state_lock);
 }
 
+/*
+ * It is attached, and its link keeps lanes that break: one may have broken since, and
+ * what the front said of that was not heard. Return: false if the link has failed.
+ */
+static bool disagg_device_set_attached(struct disagg_device *dev)
+{
+	bool connecting;
+
+	spin_lock(&dev->state_lock);
+	connecting = dev->state == DISAGG_DEVICE_STATE_CONNECTING;
+	if (connecting)
+		__disagg_device_set_state(dev, READ_ONCE(dev->link->nr_lost) ?
+					  DISAGG_DEVICE_STATE_LOST :
+					  DISAGG_DEVICE_STATE_LIVE);
+	spin_unlock(&dev->state_lock);
+	return connecting;
+}
+
 /* A lane was lost, or has come back. Called by the front, one at a time. */
 void disagg_device_link_changed(struct disagg_device *dev)
 {
@@ -310,11 +328,7 @@ int disagg_device_attach(struct disagg_device *dev, const char *node_name,
 	if (err)
 		goto err_destroy;
 
-	spin_lock(&dev->state_lock);
-	if (dev->state == DISAGG_DEVICE_STATE_CONNECTING && disagg_link_is_up(dev->link))
-		__disagg_device_set_state(dev, DISAGG_DEVICE_STATE_LIVE);
-	spin_unlock(&dev->state_lock);
-	if (disagg_device_state(dev) != DISAGG_DEVICE_STATE_LIVE) {
+	if (!disagg_link_keep(dev->link) || !disagg_device_set_attached(dev)) {
 		err = -ECONNRESET;
 		disagg_device_set_state(dev, DISAGG_DEVICE_STATE_REMOVING);
 		disagg_link_flush(dev->link);
@@ -324,7 +338,6 @@ int disagg_device_attach(struct disagg_device *dev, const char *node_name,
 		disagg_device_dismantle(dev);
 		goto out;
 	}
-	disagg_link_keep(dev->link);
 	disagg_device_announce(dev);
 	mutex_unlock(&dev->admin_lock);
 	return 0;

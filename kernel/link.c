@@ -301,12 +301,18 @@ int disagg_link_start(struct disagg_link *link)
 /**
  * disagg_link_keep - from now on, wait for lanes that break
  * @link: a link that is started
+ *
+ * Return: false if the link has failed before.
  */
-void disagg_link_keep(struct disagg_link *link)
+bool disagg_link_keep(struct disagg_link *link)
 {
+	bool up;
+
 	spin_lock_bh(&link->fail_lock);
-	link->keep = true;
+	up = disagg_link_is_up(link);
+	link->keep = up;
 	spin_unlock_bh(&link->fail_lock);
+	return up;
 }
 
 /**

@@ -313,7 +313,7 @@ struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *o
 int disagg_link_set_lane(struct disagg_link *link, u32 index, int fd,
 			 const char **why);
 int disagg_link_start(struct disagg_link *link);
-void disagg_link_keep(struct disagg_link *link);
+bool disagg_link_keep(struct disagg_link *link);
 int disagg_link_set_timers(struct disagg_link *link, u32 fail_fast, u32 dead_after);
 int disagg_link_replace_lane(struct disagg_link *link, u32 index, u32 generation, int fd,
 			     const char **why);

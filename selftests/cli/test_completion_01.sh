@@ -111,9 +111,12 @@ else
 fi
 commands_in_manual()
 {
-	"$DISAGGCTL" help | sed -n 's/^  \([a-z]* [a-z]*\) .*/\1/p' | while read -r command; do
-		case $command in *list | *show | *add | *remove | *create | *delete | *resize | *attach | *detach | *save) ;; *) continue ;; esac
-		grep -qE "^\.(It )?Cm $command" "$MANUAL" || { echo "$command is missing"; exit 1; }
+	local command commands
+
+	mapfile -t commands < <("$DISAGGCTL" help | sed -En 's/^  ([a-z]+( [a-z]+)?) .*/\1/p')
+	[ ${#commands[@]} -ge 20 ] || { echo "only: ${commands[*]}"; return 1; }
+	for command in "${commands[@]}"; do
+		grep -qE "^\.It Cm $command( |$)" "$MANUAL" || { echo "$command is missing"; return 1; }
 	done
 }
 check "every command is in the manual" commands_in_manual

@@ -65,8 +65,9 @@ class Suite:
             at += length + 3 & ~3
         return "nothing"
 
-    def refused(self, name, command, message, err, word):
-        """The message is refused with err; the words, or the pointer, name word."""
+    def refused(self, name, command, message, err, word, missing=None):
+        """The message is refused with err; the words, or the pointer, name word. Only of
+        an attribute that is missing its type is told, which is then that one."""
         before = self.left()
         problem, said = None, ""
         try:
@@ -77,6 +78,8 @@ class Suite:
                 problem = f"want errno {err}, got {e}"
             elif not e.message:
                 problem = f"no words: {e}"
+            elif e.missing != missing:
+                problem = f"what is missing is {missing}: {e}"
             elif word not in e.message and e.offset is None and e.missing is None:
                 problem = f"nothing points at {word}: {e}"
             elif e.offset is not None:
@@ -122,7 +125,7 @@ class Suite:
         for name in ("NODE", "NAME", "KIND", "CLASS", "SIZE", "BLOCK_SIZE", "FEATURES", "LEASE",
                      "GENERATION", "MAX_PAYLOAD", "DEPTH", "LANE"):
             self.refused(f"{name} is missing", new, device(sock, without=(name,)),
-                         errno.EINVAL, "missing")
+                         errno.EINVAL, "missing", D[name])
         for name, over, err in (
                 ("a size of two bytes", {"SIZE": attr(D["SIZE"], b"\0\0")}, BAD_LENGTH),
                 ("a name without an end", {"NAME": attr(D["NAME"], b"mem0")}, errno.EINVAL),
@@ -203,11 +206,10 @@ class Suite:
                      timer + attr(D["LEASE"], bytes(16)), errno.ENOENT, "lease")
         self.refused("a change meant for another generation", CMD["DEVICE_SET"],
                      timer + u64(D["GENERATION"], 2), errno.ENOENT, "generation")
-        for what, given, err, word in (
-                ("without a lane", b"", errno.EINVAL, "lane-index"),
-                ("of a lane that is not there", u32(D["LANE_INDEX"], 1), errno.ENOENT,
-                 "lane-index")):
-            self.refused(f"latencies {what}", CMD["LATENCY_GET"], node + name + given, err, word)
+        self.refused("latencies without a lane", CMD["LATENCY_GET"], node + name, errno.EINVAL,
+                     "lane-index", D["LANE_INDEX"])
+        self.refused("latencies of a lane that is not there", CMD["LATENCY_GET"],
+                     node + name + u32(D["LANE_INDEX"], 1), errno.ENOENT, "lane-index")
         spare = self.target.lane()
         for what, given, err in (
                 ("without its generation", u32(L["INDEX"], 0) + u32(L["FD"], spare.fileno()),

@@ -217,6 +217,7 @@ static const char *const node_attrs[] = {
 static const char *const lane_attrs[] = {
 	[DISAGG_A_LANE_INDEX] = "lane index",
 	[DISAGG_A_LANE_FD] = "lane fd",
+	[DISAGG_A_LANE_GENERATION] = "lane generation",
 };
 
 static const char *const device_attrs[] = {
@@ -237,8 +238,11 @@ static const char *const device_attrs[] = {
 	[DISAGG_A_DEVICE_MAX_DISCARD] = "max-discard",
 	[DISAGG_A_DEVICE_DEPTH] = "depth",
 	[DISAGG_A_DEVICE_IO_TIMEOUT] = "io-timeout",
+	[DISAGG_A_DEVICE_FAIL_FAST] = "fail-fast",
+	[DISAGG_A_DEVICE_DEAD_AFTER] = "dead-after",
 	[DISAGG_A_DEVICE_LANE] = "lane",
 	[DISAGG_A_DEVICE_FORCE] = "force",
+	[DISAGG_A_DEVICE_LANE_INDEX] = "lane-index",
 };
 
 const char *dsg_attr_name(unsigned int cmd, unsigned int type)
