@@ -31,6 +31,8 @@
  * forgotten it, which another connection mends.
  */
 #define DISAGG_PATIENCE		10
+/* So often a request is sent again because its payload is said to have come damaged. */
+#define DISAGG_DAMAGED_MAX	3
 
 struct workqueue_struct *disagg_wq;
 
@@ -127,16 +129,14 @@ static void disagg_link_timer_work(struct work_struct *work)
 static void disagg_lane_lose(struct disagg_lane *lane)
 {
 	struct disagg_link *link = lane->link;
-	bool owes;
 
 	disagg_tcp_stop(lane, true);
 	disagg_tcp_release(lane);
-	owes = lane->owed;
 	disagg_lane_park(lane);
 	if (lane->lost)
 		return;
 	/* A lane that comes back again and again and answers nothing was never back. */
-	if (!owes)
+	if (!lane->owed || lane->answered)
 		lane->lost_since = get_jiffies_64();
 	spin_lock_bh(&link->fail_lock);
 	lane->lost = true;
@@ -179,7 +179,7 @@ struct disagg_link *disagg_link_alloc(const struct disagg_link_ops *ops, void *o
 	struct disagg_link *link;
 	u32 i;
 
-	link = kzalloc(struct_size(link, lanes, nr_lanes), GFP_KERNEL);
+	link = kvzalloc(struct_size(link, lanes, nr_lanes), GFP_KERNEL);
 	if (!link)
 		return NULL;
 	link->ops = ops;
@@ -626,7 +626,7 @@ void disagg_link_free(struct disagg_link *link)
 		kfree(link->lanes[i].latency);
 		kvfree(link->lanes[i].rx_bounce);
 	}
-	kfree(link);
+	kvfree(link);
 }
 
 /* Requests that wait for a reply; a snapshot. */
@@ -754,9 +754,26 @@ static void disagg_lane_end(struct disagg_lane *lane, struct disagg_io *io,
 		clear_bit_unlock(DISAGG_LANE_PINGED, &lane->flags);
 		return;
 	}
+	lane->answered = true;
 	WRITE_ONCE(lane->replies, lane->replies + 1);
 	disagg_lane_account(lane, io);
 	lane->link->ops->done(io, error, lane->rx_batch);
+}
+
+/*
+ * Its payload came damaged: send it again, a copy this time. It was changed on its way, or
+ * by who has it written. Called with the lane's slots locked.
+ */
+static void disagg_lane_repeat(struct disagg_lane *lane, struct disagg_io *io)
+{
+	lane->rx_state = DISAGG_RX_FRAME;
+	lane->rx_have = 0;
+	io->damaged++;
+	io->sent = 0;
+	io->splice = false;
+	WRITE_ONCE(lane->replays, lane->replays + 1);
+	llist_add(&io->node, &lane->tx_new);
+	queue_work(disagg_wq, &lane->tx_work);
 }
 
 static int disagg_lane_refuse(struct disagg_lane *lane, const char *what)
@@ -831,6 +848,11 @@ int disagg_lane_reply(struct disagg_lane *lane)
 	}
 
 	slot->io = NULL;
+	if (status == DISAGG_WIRE_E_CRC && (link->features & DISAGG_WIRE_F_CRC32C) &&
+	    io->frame.payload && io->damaged < DISAGG_DAMAGED_MAX) {
+		disagg_lane_repeat(lane, io);
+		return 0;
+	}
 	if (payload) {
 		lane->rx_state = DISAGG_RX_PAYLOAD;
 		lane->rx_left = payload;

@@ -39,6 +39,7 @@ struct socket;
  *	it is wholly sent; zero where the socket has copied it
  * @splice: the payload's pages may be handed to the socket by reference
  * @waited: it has waited for a lost lane to come back, and is counted in its owed
+ * @damaged: how often the target has said that its payload came damaged
  * @submitted: when the front took it on; nanoseconds, monotonic
  */
 struct disagg_io {
@@ -49,6 +50,7 @@ struct disagg_io {
 	u64 end_pos;
 	bool splice;
 	bool waited;
+	u8 damaged;
 	u64 submitted;
 };
 
@@ -141,7 +143,9 @@ struct disagg_transport {
  * @lost: it has no socket; changes under swap_lock and the link's fail_lock
  * @lost_since: jiffies; while @lost, guarded by swap_lock. Since when requests wait for
  *	this lane, if it was lost again before it had answered them
- * @owed: requests that waited for it and are not answered; guarded as the slots are
+ * @owed: requests that waited for it and are not answered; guarded as the slots are,
+ *	as is @answered
+ * @answered: some request was, since it got the socket that it has
  * @sent_writes: requests that change data went out on a socket that it has lost, and the
  *	target has not welcomed it since; guarded by swap_lock, as is @in_doubt
  * @in_doubt: such requests were failed; counted in the link's nr_in_doubt
@@ -174,6 +178,7 @@ struct disagg_lane {
 	bool sent_writes;
 	bool in_doubt;
 	u32 owed;
+	bool answered;
 	u64 lost_since;
 	u64 restored_at;
 	enum disagg_probing probing;

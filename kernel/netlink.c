@@ -499,8 +499,7 @@ int disagg_nl_device_get_doit(struct sk_buff *skb, struct genl_info *info)
 		err = disagg_put_device(reply, dev, info->snd_portid, info->snd_seq, 0,
 					DISAGG_CMD_DEVICE_GET);
 	else
-		err = disagg_refuse(info, -ENOENT, DISAGG_A_DEVICE_NAME,
-				    "name: the node has no device of this name");
+		err = disagg_refuse(info, -ENOENT, 0, "the device has just gone");
 	mutex_unlock(&disagg_registry_lock);
 out:
 	disagg_device_put(dev);
@@ -809,7 +808,9 @@ static int disagg_nl_device_new(struct genl_info *info)
 	}
 	genlmsg_end(reply, hdr);
 	disagg_device_put(dev);
-	return genlmsg_reply(reply, info);
+	/* Whoever has no room for it hears of the device as others do: it is there. */
+	genlmsg_reply(reply, info);
+	return 0;
 
 err_put:
 	disagg_device_put(dev);

@@ -436,7 +436,10 @@ void disagg_tcp_stop(struct disagg_lane *lane, bool abort)
 	}
 	write_unlock_bh(&sk->sk_callback_lock);
 	if (started) {
-		sock_reset_flag(sk, SOCK_MEMALLOC);
+		/*
+		 * SOCK_MEMALLOC stays: what has come into the backlog while it was set, and
+		 * release_sock() hands on, must still find it (a BUG() in __sk_backlog_rcv()).
+		 */
 		sk->sk_allocation &= ~__GFP_MEMALLOC;
 		sk_mem_reclaim(sk);
 		lane->transport->leave(sk);
@@ -690,6 +693,7 @@ void disagg_lane_send(struct disagg_lane *lane, struct disagg_io *io, bool last)
 {
 	io->sent = 0;
 	io->waited = false;
+	io->damaged = 0;
 	llist_add(&io->node, &lane->tx_new);
 	if (last)
 		disagg_lane_kick(lane);
@@ -739,10 +743,6 @@ void disagg_lane_park(struct disagg_lane *lane)
 		io->node.next = lane->tx_list;
 		lane->tx_list = &io->node;
 	}
-	llist_for_each_entry(io, lane->tx_list, node) {
-		lane->owed += !io->waited;
-		io->waited = true;
-	}
 	lane->rx_io = NULL;
 	lane->rx_have = 0;
 	lane->rx_state = DISAGG_RX_FRAME;
@@ -750,10 +750,29 @@ void disagg_lane_park(struct disagg_lane *lane)
 	mutex_unlock(&lane->tx_mutex);
 }
 
+/* All that is queued has waited for the lane. tx_mutex held, nothing is sent. */
+static void disagg_lane_count_waiting(struct disagg_lane *lane)
+{
+	struct llist_node **end = &lane->tx_list;
+	struct disagg_io *io;
+
+	while (*end)
+		end = &(*end)->next;
+	*end = llist_reverse_order(llist_del_all(&lane->tx_new));
+	llist_for_each_entry(io, lane->tx_list, node) {
+		if (io->waited || disagg_io_is_probe(lane, io))
+			continue;
+		lane->owed++;
+		io->waited = true;
+	}
+	lane->answered = false;
+}
+
 /* A lane has a new socket, which is started: send on. */
 void disagg_lane_resume(struct disagg_lane *lane)
 {
 	mutex_lock(&lane->tx_mutex);
+	disagg_lane_count_waiting(lane);
 	lane->stopped = false;
 	WRITE_ONCE(lane->tx_blocked, false);
 	mutex_unlock(&lane->tx_mutex);

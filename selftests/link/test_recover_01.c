@@ -9,6 +9,7 @@
 #include <sys/sysmacros.h>
 
 #include "../control/dgnl.h"
+#include "wire.h"
 
 #define SIZE		(16 << 20)
 #define LEN		65536
@@ -246,6 +247,65 @@ static void one_cut(const struct cut *c)
 	       lane_num(&nl, "n", "d", 0, DISAGG_A_LANE_GENERATION) == 2,
 	       "%s: the device lives again", c->name);
 	unmake(fd, &s, 1, c->name);
+	free(j.buf);
+}
+
+static volatile int damages;
+
+/* With CRC32C. So many WRITEs did not arrive as they were sent, says the target. */
+static bool damaged(struct server *s, struct disagg_wire_frame *f)
+{
+	bool bad = f->op == DISAGG_WIRE_OP_WRITE && damages > 0;
+	const char *payload;
+
+	damages -= bad;
+	payload = bad ? NULL : make_reply(s, f);
+	f->magic = DISAGG_WIRE_MAGIC_REPLY;
+	f->flags = 0;
+	f->status = bad ? DISAGG_WIRE_E_CRC : DISAGG_WIRE_OK;
+	if (bad)
+		f->payload = 0;
+	f->payload_crc = payload ? dsg_crc32c(payload, f->payload) : 0;
+	f->header_crc = 0;
+	f->header_crc = dsg_crc32c(f, sizeof(*f));
+	return write_all(s->fd, f, sizeof(*f)) && write_all(s->fd, payload, f->payload);
+}
+
+/* It is sent again, but not for ever: it may be changed by who has it written. */
+static void damaged_write(void)
+{
+	struct server s = { .odd = damaged, .store = store };
+	struct job j = { .cpu = -1 };
+	struct device_new d;
+	unsigned int id;
+	int fd, lane;
+
+	damages = 0;
+	lane = serve(&s);
+	d = device_defaults(&lane, 1);
+	d.size = SIZE;
+	d.features |= DISAGG_WIRE_F_CRC32C;
+	if (device_new(&nl, &d, &id))
+		bail("no device");
+	close(lane);
+	if (system("udevadm settle --timeout=20"))
+		note("udev is not done");
+	fd = open_disk(id, O_RDWR | O_DIRECT);
+	memset(store, 0, LEN);
+	damages = 2;
+	job_start(&j, fd, true, 0);
+	result(!job_end(&j, 5000) && !damages && !memcmp(store, j.buf, LEN),
+	       "a WRITE that comes damaged is sent again");
+	result(lane_num(&nl, "n", "d", 0, DISAGG_A_LANE_REPLAYS) == 2, "which is counted");
+	damages = 100;
+	job_start(&j, fd, true, 0);
+	result(job_end(&j, 5000) == EIO && damages == 96, "three times, then it has failed");
+	damages = 0;
+	job_start(&j, fd, false, 0);
+	result(!job_end(&j, 5000) && in_state(LIVE) &&
+	       lane_num(&nl, "n", "d", 0, DISAGG_A_LANE_GENERATION) == 1,
+	       "the connection goes on");
+	unmake(fd, &s, 1, "a WRITE that comes damaged");
 	free(j.buf);
 }
 
@@ -491,6 +551,77 @@ static void flapping(void)
 	free(j.buf);
 }
 
+static bool hold_writes(struct server *s, struct disagg_wire_frame *f)
+{
+	return f->op == DISAGG_WIRE_OP_WRITE ? hold(s, f) : answer_well(s, f);
+}
+
+/* One of two requests that wait is answered, the other takes its time: a later loss is new. */
+static void progress(void)
+{
+	struct server s = { .odd = hold, .store = store };
+	struct job j[2] = { { .cpu = -1 }, { .cpu = -1 } };
+	uint64_t start;
+	bool ok;
+	int fd;
+
+	misbehave = false;
+	fd = make(&s, 1, 30000);
+	device_set(&nl, "n", "d", DISAGG_A_DEVICE_FAIL_FAST, 3000);
+	misbehave = true;
+	job_start(&j[0], fd, true, 0);
+	job_start(&j[1], fd, false, LEN);
+	poll(NULL, 0, 100);
+	serve_end(&s);
+	start = now_ms();
+	s.odd = hold_writes;
+	ok = in_state(LOST) && !renew(&s, 0) && !job_end(&j[1], 5000);
+	poll(NULL, 0, 100);
+	while (now_ms() - start < 3300)
+		poll(NULL, 0, 20);
+	ok = ok && !j[0].done;
+	serve_end(&s);
+	misbehave = false;
+	result(in_state(LOST) && !renew(&s, 0) && !job_end(&j[0], 5000) && ok,
+	       "a connection that answers something restarts the clock");
+	unmake(fd, &s, 1, "a connection that answers something");
+	free(j[0].buf);
+	free(j[1].buf);
+}
+
+/* What came while the lane was lost waits too, and a silent connection changes nothing. */
+static void asked_while_lost(void)
+{
+	struct server s = { .odd = hold, .store = store };
+	struct job j = { .cpu = -1 };
+	uint64_t start, took;
+	bool ok;
+	int fd;
+
+	misbehave = false;
+	fd = make(&s, 1, 30000);
+	device_set(&nl, "n", "d", DISAGG_A_DEVICE_FAIL_FAST, 4000);
+	start = now_ms();
+	serve_end(&s);
+	ok = in_state(LOST);
+	job_start(&j, fd, true, 0);
+	while (now_ms() - start < 3000)
+		poll(NULL, 0, 20);
+	misbehave = true;
+	ok = ok && !renew(&s, 0);
+	poll(NULL, 0, 100);
+	serve_end(&s);
+	ok = ok && job_end(&j, 10000) == ENOLINK;
+	took = now_ms() - start;
+	note("failed after %u ms", (unsigned int)took);
+	result(ok && took >= 3900 && took < 6500,
+	       "nor for what was asked while the lane was lost");
+	misbehave = false;
+	ok = !renew(&s, 0);
+	unmake(fd, &s, 1, "asked while lost");
+	free(j.buf);
+}
+
 static void dead_after(void)
 {
 	struct server s = { .store = store };
@@ -594,7 +725,10 @@ int main(void)
 	fail_fast();
 	in_doubt(true);
 	in_doubt(false);
+	damaged_write();
 	flapping();
+	asked_while_lost();
+	progress();
 	dead_after();
 	delete_while_lost();
 	result(!node_del(&nl, "n", false) && module_free(), "nothing is left");
