@@ -143,6 +143,98 @@ def loop(folder):
         subprocess.run(["losetup", "-d", device], check=True)
 
 
+def reconfigure(d, old, new):
+    with open(d.conf) as f:
+        text = f.read()
+    assert old in text
+    with open(d.conf, "w") as f:
+        f.write(text.replace(old, new))
+
+
+def from_path(d):
+    """What its configuration says of the resource from the path on."""
+    with open(d.conf) as f:
+        return re.search("path: .*", f.read())[0]
+
+
+@test
+def other_device(folder):
+    """a lease is served from its own device only, whatever that is called."""
+    if subprocess.run(["modprobe", "scsi_debug", "dev_size_mb=16", "num_tgts=2", "num_parts=1"],
+                      check=False, capture_output=True).returncode:
+        raise Skip("no scsi_debug")
+    try:
+        found = lambda: sorted(b for b in os.listdir("/sys/block") if "pseudo" in os.path.realpath(
+            f"/sys/block/{b}") and os.path.exists(f"/dev/{b}1"))
+        eventually(lambda: len(found()) == 2)
+        one, two = (f"/dev/{b}" for b in found())
+        subprocess.run(["udevadm", "settle"], check=False)
+        with Daemon(folder, config(one)) as d:
+            c = d.control()
+            table = c.reserve(MIB, cls=STORAGE)     # of partitions
+            g = c.lease(MIB, cls=STORAGE)
+            c.release(table)
+            d.lane(g).write(0, b"mine" * 1024)
+            assert d.stop() == 0
+            reconfigure(d, f"path: {one}", f"path: {two}")
+            said = d.stays_down()
+            assert "is on another device" in said and "not id:device/wwid:" in said, said
+            with open(f"{folder}/file", "wb") as f:
+                f.truncate(16 * MIB)
+            reconfigure(d, f"path: {two}", f"path: {folder}/file, direct: no")
+            assert "is on another device" in d.stays_down()
+            # The same device by another name, another one that is said to be meant.
+            os.symlink(one, f"{folder}/link")
+            reconfigure(d, f"path: {folder}/file, direct: no", f"path: {folder}/link")
+            d.restart()
+            assert d.lane(g).read(0, 4096) == b"mine" * 1024
+            assert d.stop() == 0
+            for path, more in ((two, ", replaced: yes"), (two, ""), (one, ", replaced: yes")):
+                reconfigure(d, from_path(d), f"path: {path}{more}}}")
+                d.restart()
+                assert set(d.control().leases()) == {g.lease}
+                assert d.stop() == 0
+            # Another id for it, or for a part of it.
+            reconfigure(d, "id: disk", "id: fast")
+            for path in (one, f"{one}1"):
+                reconfigure(d, from_path(d), f"path: {path}}}")
+                said = d.stays_down()
+                assert "is offered as fast now" in said, said
+            reconfigure(d, from_path(d), f"path: {two}}}")
+            d.restart()
+            assert d.control().inventory()["fast"]["available"] == 16 * MIB
+    finally:
+        eventually(lambda: not subprocess.run(["modprobe", "-r", "scsi_debug"], check=False,
+                                              capture_output=True).returncode)
+
+
+@test
+def direct_to_large_sectors(folder):
+    """a block size below what direct I/O to the file needs is refused."""
+    with open(folder + "/image", "wb") as f:
+        f.truncate(64 * MIB)
+    r = subprocess.run(["losetup", "--sector-size", "4096", "--find", "--show",
+                        folder + "/image"], capture_output=True, text=True, check=False)
+    if r.returncode:
+        raise Skip("no loop devices: " + r.stderr.strip().splitlines()[-1])
+    device, mount = r.stdout.strip(), folder + "/mnt"
+    os.mkdir(mount)
+    try:
+        subprocess.run(["mkfs.ext4", "-q", device], check=True)
+        subprocess.run(["mount", device, mount], check=True)
+        try:
+            with Daemon(folder, config(f"{mount}/disk", size="4MiB", block_size=4096)) as d:
+                assert d.stop() == 0
+                reconfigure(d, "block-size: 4096", "block-size: 512")
+                assert "block-size is below what direct I/O to this file needs" in d.stays_down()
+                reconfigure(d, "block-size: 512", "block-size: 512, direct: no")
+                d.restart()
+        finally:
+            subprocess.run(["umount", mount], check=True)
+    finally:
+        subprocess.run(["losetup", "-d", device], check=True)
+
+
 def slow_disk(seconds=4):
     """A disk that takes so long for everything, and what takes it away."""
     base = "/sys/kernel/config/nullb/late"

@@ -409,6 +409,13 @@ class Daemon:
     def restart(self):
         return self.start()
 
+    def stays_down(self):
+        """It does not start as it is configured now; what it says."""
+        r = subprocess.run([self.binary, "--config", self.conf], capture_output=True, text=True,
+                           timeout=60, check=False)
+        assert r.returncode == 1, r
+        return r.stderr
+
     def workers(self):
         """Process ids of its workers."""
         found = subprocess.run(["pgrep", "-P", str(self.process.pid)], stdout=subprocess.PIPE,

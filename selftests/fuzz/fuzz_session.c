@@ -164,8 +164,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	worker_set_lock(lock);
 	worker_set_folder(open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC));
-	fuzz_assert(config && lock >= 0 && !loop_open() && !resources_open(config) &&
-		    !journal_open(dir) && !leases_open(config));
+	fuzz_assert(config && lock >= 0 && !loop_open() && !journal_open(dir) &&
+		    !resources_open(config) && !leases_open(config));
 	for (int i = 0; i < CONNS; i++)
 		conns[i].fd = -1;
 	return 0;

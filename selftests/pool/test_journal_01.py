@@ -120,16 +120,42 @@ def between(folder):
 
 @test
 def release_stays(folder):
-    """an acknowledged release survives SIGKILL; an expiry goes on over a restart."""
+    """acknowledged releases and renewals survive SIGKILL; an expiry goes on over a restart."""
     with Daemon(folder, BOTH.format(folder)) as d:
         c = d.control()
         g = c.lease(MIB, cls=STORAGE)
         short = c.lease(MIB, cls=STORAGE, lease_ns=3 * 10 ** 9)
+        renewed = c.lease(MIB, cls=STORAGE, lease_ns=20 * 10 ** 9)
+        endless = c.lease(MIB, cls=STORAGE, lease_ns=20 * 10 ** 9)
+        c.act(RENEW, renewed, lease_ns=3600 * 10 ** 9)
+        c.act(RENEW, endless)
         c.release(g)
         d.kill()
         d.restart()
         assert g.lease not in d.control().leases()
         eventually(lambda: short.lease not in d.control().leases(), 20)
+        left = d.control().leases()
+        assert 3000 * 10 ** 9 < left[renewed.lease]["expires_ns"] < 3600 * 10 ** 9
+        assert left[endless.lease]["expires_ns"] == 0
+
+
+@test
+def forgotten(folder):
+    """what is forgotten first is what ended first, not what was granted first."""
+    import sqlite3
+    with Daemon(folder, BOTH.format(folder)) as d:
+        c = d.control()
+        gone, old = c.lease(MIB, cls=STORAGE), c.lease(MIB, cls=STORAGE)
+        c.release(gone)
+        d.stop()
+        with sqlite3.connect(os.path.join(d.state, "journal.sqlite")) as db:
+            db.execute("UPDATE meta SET value = value + 10001 WHERE key = 'generation'")
+        d.restart()
+        c = d.control()
+        c.release(old)
+        c.lease(MIB, cls=STORAGE)
+        refused(E_STALE, c.release, old)
+        refused(E_NOT_FOUND, c.release, gone)
 
 
 @test

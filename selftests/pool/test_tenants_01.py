@@ -182,10 +182,47 @@ def kept_aside(folder):
         refused(E_BUSY, c.reserve, MIB, cls=STORAGE, txid=txid)
         assert "is kept" in refused(E_BUSY, d.lane, g).reason
         assert d.stop() == 0
+        # Its place is nobody else's meanwhile, whatever it is called.
+        os.symlink("disk", f"{folder}/link")
+        reconfigure(d, storage(f"id: fast, path: {folder}/link, size: 4MiB"))
+        assert "is offered as fast now" in d.stays_down()
         reconfigure(d, here)
         d.restart()
         assert d.lane(g).read(0, 4096) == b"kept" * 1024
+        assert d.stop() == 0
+        reconfigure(d, storage(f"id: fast, path: {folder}/link, size: 4MiB, overwrite: yes"))
+        d.restart()
+        c = d.control()
+        refused(E_STALE, c.release, g)
+        c.lease(4 * MIB, cls=STORAGE)
+
+
+@test
+def files_that_moved(folder):
+    """files that have changed places, or are gone, are not served, nor made anew."""
+    def at(one, two):
+        return storage(f"id: one, path: {folder}/{one}, size: 4MiB",
+                       f"id: two, path: {folder}/{two}, size: 4MiB")
+
+    with Daemon(folder, at("a", "b")) as d:
+        g = d.control().lease(MIB, cls=STORAGE, id=b"one")
+        d.lane(g).write(0, b"mine" * 1024)
+        assert d.stop() == 0
+        reconfigure(d, at("b", "a"))
+        assert "were in what is two now" in d.stays_down()
+        reconfigure(d, at("a", "b"))
+        os.rename(f"{folder}/a", f"{folder}/c")
+        assert "there are leases in it" in d.stays_down()
+        assert not os.path.exists(f"{folder}/a")
+        # It was moved: that is told by its path alone.
+        reconfigure(d, at("c", "b"))
+        d.restart()
+        assert d.lane(g).read(0, 4096) == b"mine" * 1024
         d.control().release(g)
+        assert d.stop() == 0
+        os.unlink(f"{folder}/c")
+        d.restart()
+        assert os.path.getsize(f"{folder}/c") == 4 * MIB
 
 
 @test

@@ -64,6 +64,7 @@ def flood(folder):
             assert took < 2, f"the parent was held up for {took:.2f} s"
             # Its own process has had enough of it; nobody else ends the connection.
             eventually(lambda: len(d.workers()) == 1)
+            assert "too many records with nothing in them" in d.log()
 
 
 @test

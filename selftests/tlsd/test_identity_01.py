@@ -130,7 +130,9 @@ def journal(folder):
         refused(E_NOT_FOUND, d.psk("host3").release, g)
         assert d.stop() == 0
         db = sqlite3.connect(f"{d.state}/journal.sqlite", isolation_level=None)
-        db.execute("ALTER TABLE lease DROP COLUMN tenant")
+        db.execute("DROP INDEX lease_ended")
+        for column in ("tenant", "medium", "ended_at"):
+            db.execute(f"ALTER TABLE lease DROP COLUMN {column}")
         db.execute("PRAGMA user_version = 1")
         db.close()
         d.restart()

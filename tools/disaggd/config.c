@@ -564,6 +564,8 @@ static bool read_resource(struct reader *r, yaml_node_t *node,
 		{ "path", read_path, &res->path, true },
 		{ "direct", read_bool, &res->direct, false },
 		{ "read-only", read_bool, &res->read_only, false },
+		{ "replaced", read_bool, &res->replaced, false },
+		{ "overwrite", read_bool, &res->overwrite, false },
 	};
 	uint64_t unit;
 	bool ok;

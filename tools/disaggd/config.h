@@ -75,6 +75,8 @@ struct tenant_config {
  * @path: file or block device (storage), owned
  * @direct: O_DIRECT (storage)
  * @read_only: existing data that leases share and none may change (storage)
+ * @replaced: what is at @path is another device than before, with its data (storage)
+ * @overwrite: leases that another id has in it may end (storage)
  * @line: where the file says it
  */
 struct resource_config {
@@ -87,6 +89,8 @@ struct resource_config {
 	char *path;
 	bool direct;
 	bool read_only;
+	bool replaced;
+	bool overwrite;
 	unsigned int line;
 };
 

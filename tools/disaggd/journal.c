@@ -11,7 +11,7 @@
 #include "journal.h"
 #include "log.h"
 
-#define SCHEMA_VERSION	2
+#define SCHEMA_VERSION	3
 #define ENDED_ROWS_KEPT	10000
 
 static const char schema[] =
@@ -34,37 +34,52 @@ static const char schema[] =
 	" device TEXT NOT NULL,"
 	" host TEXT NOT NULL,"
 	" ended TEXT,"
-	" tenant TEXT NOT NULL);"
+	" tenant TEXT NOT NULL,"
+	" medium TEXT NOT NULL DEFAULT '',"
+	" ended_at INTEGER NOT NULL DEFAULT 0);"	/* the newest generation then */
 	"CREATE INDEX lease_state ON lease (state);"
-	"PRAGMA user_version = 2;";
+	"CREATE INDEX lease_ended ON lease (ended_at) WHERE state = 3;"
+	"PRAGMA user_version = 3;";
 
-/* Version 1 knew no tenants. */
-static const char upgrade[] =
-	"ALTER TABLE lease ADD COLUMN tenant TEXT NOT NULL DEFAULT 'default';"
-	"PRAGMA user_version = 2;";
+/* From each version to the next: 1 knew no tenants, 2 neither media nor when a lease ended. */
+static const char *const upgrades[SCHEMA_VERSION] = {
+	[1] = "ALTER TABLE lease ADD COLUMN tenant TEXT NOT NULL DEFAULT 'default';"
+	      "PRAGMA user_version = 2;",
+	[2] = "ALTER TABLE lease ADD COLUMN medium TEXT NOT NULL DEFAULT '';"
+	      "ALTER TABLE lease ADD COLUMN ended_at INTEGER NOT NULL DEFAULT 0;"
+	      "UPDATE lease SET ended_at = generation;"
+	      "CREATE INDEX lease_ended ON lease (ended_at) WHERE state = 3;"
+	      "PRAGMA user_version = 3;",
+};
 
 enum statement {
-	BUMP, INSERT, PRUNE, COMMIT, RENEW, RESIZE, END, LOAD, BY_ID, BY_TXID, STATEMENTS,
+	BUMP, INSERT, PRUNE, COMMIT, RENEW, RESIZE, MEDIUM, END, LOAD, BY_ID, BY_TXID,
+	ON_RESOURCE, STATEMENTS,
 };
 
 static const char *const sql[STATEMENTS] = {
 	[BUMP] = "UPDATE meta SET value = value + 1 WHERE key = 'generation'"
 		 " RETURNING value",
 	[INSERT] = "INSERT INTO lease (generation, id, txid, token, state, class, attrs,"
-		   " size, start, lease_ns, expires, resource, node, device, host, tenant)"
-		   " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-	[PRUNE] = "DELETE FROM lease WHERE state = 3 AND generation <= ?",
+		   " size, start, lease_ns, expires, resource, node, device, host, tenant, medium)"
+		   " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[PRUNE] = "DELETE FROM lease WHERE state = 3 AND ended_at <= ?",
 	[COMMIT] = "UPDATE lease SET state = 2, expires = ?2"
 		   " WHERE generation = ?1 AND state = 1",
 	[RENEW] = "UPDATE lease SET expires = ?2 WHERE generation = ?1 AND state = 2",
 	[RESIZE] = "UPDATE lease SET size = ?2 WHERE generation = ?1 AND state = 2",
-	[END] = "UPDATE lease SET state = 3, ended = ?2, token = x''"
+	[MEDIUM] = "UPDATE lease SET medium = ?2 WHERE generation = ?1 AND state < 3",
+	[END] = "UPDATE lease SET state = 3, ended = ?2, token = x'',"
+		" ended_at = (SELECT value FROM meta WHERE key = 'generation')"
 		" WHERE generation = ?1 AND state < 3",
 	[LOAD] = "SELECT generation, id, txid, token, state, class, attrs, size, start,"
-		 " lease_ns, expires, resource, node, device, host, tenant FROM lease"
+		 " lease_ns, expires, resource, node, device, host, tenant, medium FROM lease"
 		 " WHERE state < 3 ORDER BY generation",
 	[BY_ID] = "SELECT state FROM lease WHERE id = ?",
 	[BY_TXID] = "SELECT state FROM lease WHERE txid = ?",
+	[ON_RESOURCE] = "SELECT 1 FROM lease WHERE state < 3 AND resource = ? AND"
+			" (expires = 0 OR expires > strftime('%s', 'now') * 1000000000)"
+			" LIMIT 1",
 };
 
 static sqlite3 *db;
@@ -101,14 +116,16 @@ static int prepare_schema(void)
 
 	if (version == SCHEMA_VERSION)
 		return 0;
-	if (version && version != 1) {
+	if (version < 0 || version > SCHEMA_VERSION) {
 		log_error("journal: its schema is version %d, this disaggd knows %d",
 			  version, SCHEMA_VERSION);
 		return -EINVAL;
 	}
 	err = run("BEGIN IMMEDIATE");
-	if (!err)
-		err = run(version ? upgrade : schema);
+	if (!err && !version)
+		err = run(schema);
+	for (; version && version < SCHEMA_VERSION && !err; version++)
+		err = run(upgrades[version]);
 	if (!err)
 		err = run("COMMIT");
 	return err;
@@ -166,13 +183,13 @@ void journal_close(void)
 	db = NULL;
 }
 
-static void copy_text(sqlite3_stmt *s, int column, char *to)
+static void copy_text(sqlite3_stmt *s, int column, char *to, size_t size)
 {
 	const char *text = (const char *)sqlite3_column_text(s, column);
 
-	memset(to, 0, DISAGG_WIRE_NAME_LEN);
+	memset(to, 0, size);
 	if (text)
-		strncpy(to, text, DISAGG_WIRE_NAME_LEN - 1);
+		strncpy(to, text, size - 1);
 }
 
 static bool copy_blob(sqlite3_stmt *s, int column, void *to, int len)
@@ -208,11 +225,12 @@ int journal_load(int (*each)(const struct journal_row *row, void *ctx), void *ct
 			err = -EIO;
 			break;
 		}
-		copy_text(s, 11, row.resource);
-		copy_text(s, 12, row.node);
-		copy_text(s, 13, row.device);
-		copy_text(s, 14, row.host);
-		copy_text(s, 15, row.tenant);
+		copy_text(s, 11, row.resource, sizeof(row.resource));
+		copy_text(s, 12, row.node, sizeof(row.node));
+		copy_text(s, 13, row.device, sizeof(row.device));
+		copy_text(s, 14, row.host, sizeof(row.host));
+		copy_text(s, 15, row.tenant, sizeof(row.tenant));
+		copy_text(s, 16, row.medium, sizeof(row.medium));
 		err = each(&row, ctx);
 	}
 	if (!err && rc != SQLITE_DONE)
@@ -295,6 +313,7 @@ int journal_reserve(struct journal_row *row)
 	sqlite3_bind_text(s, 14, row->device, -1, SQLITE_STATIC);
 	sqlite3_bind_text(s, 15, row->host, -1, SQLITE_STATIC);
 	sqlite3_bind_text(s, 16, row->tenant, -1, SQLITE_STATIC);
+	sqlite3_bind_text(s, 17, row->medium, -1, SQLITE_STATIC);
 	err = step_change(s, "insert a lease");
 	sqlite3_clear_bindings(s);
 	if (err)
@@ -332,11 +351,35 @@ int journal_resize(uint64_t generation, uint64_t size)
 	return change(RESIZE, generation, size, "resize a lease");
 }
 
+static int change_text(enum statement which, uint64_t generation, const char *text,
+		       const char *what)
+{
+	sqlite3_bind_int64(stmts[which], 1, (sqlite3_int64)generation);
+	sqlite3_bind_text(stmts[which], 2, text, -1, SQLITE_STATIC);
+	return step_change(stmts[which], what);
+}
+
+int journal_set_medium(uint64_t generation, const char *medium)
+{
+	return change_text(MEDIUM, generation, medium, "note a lease's medium");
+}
+
 int journal_end(uint64_t generation, const char *why)
 {
-	sqlite3_bind_int64(stmts[END], 1, (sqlite3_int64)generation);
-	sqlite3_bind_text(stmts[END], 2, why, -1, SQLITE_STATIC);
-	return step_change(stmts[END], "end a lease");
+	return change_text(END, generation, why, "end a lease");
+}
+
+bool journal_has_leases(const char *resource)
+{
+	sqlite3_stmt *s = stmts[ON_RESOURCE];
+	int rc;
+
+	sqlite3_bind_text(s, 1, resource, -1, SQLITE_STATIC);
+	rc = sqlite3_step(s);
+	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+		db_error("look for leases");
+	sqlite3_reset(s);
+	return rc != SQLITE_DONE;
 }
 
 static enum journal_knows knows(enum statement which,

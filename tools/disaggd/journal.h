@@ -11,6 +11,8 @@
 
 #include <linux/disagg_wire.h>
 
+#define JOURNAL_MEDIUM_LEN	512
+
 enum journal_state {
 	JOURNAL_RESERVED = 1,
 	JOURNAL_COMMITTED = 2,
@@ -23,6 +25,7 @@ enum journal_state {
  * @expires_wall: CLOCK_REALTIME nanoseconds, 0: never
  * @lease_ns: how long it stands after COMMIT, 0: until released
  * @offset: where its extent starts, bytes (storage)
+ * @medium: which file or device that is in (storage), see struct resource; may be empty
  */
 struct journal_row {
 	uint64_t generation;
@@ -41,6 +44,7 @@ struct journal_row {
 	char node[DISAGG_WIRE_NAME_LEN];
 	char device[DISAGG_WIRE_NAME_LEN];
 	char host[DISAGG_WIRE_NAME_LEN];
+	char medium[JOURNAL_MEDIUM_LEN];
 };
 
 /* Open or make @dir/journal.sqlite; 0 or -errno after logging why. */
@@ -55,7 +59,11 @@ int journal_reserve(struct journal_row *row);
 int journal_commit(uint64_t generation, uint64_t expires_wall);
 int journal_renew(uint64_t generation, uint64_t expires_wall);
 int journal_resize(uint64_t generation, uint64_t size);
+int journal_set_medium(uint64_t generation, const char *medium);
 int journal_end(uint64_t generation, const char *why);
+
+/* Whether leases on @resource go on (also when the journal can't be read). */
+bool journal_has_leases(const char *resource);
 
 /*
  * What the journal knows of a lease with this id, or this txid: whether it has ended,

@@ -134,11 +134,29 @@ static bool in_memory(const struct journal_row *row)
 /* Why a lease on storage can't go on as it is configured today; NULL: it can. */
 static const char *storage_misfit(const struct candidates *all, const struct candidate *c)
 {
-	const struct resource *r = c->resource;
+	const struct resource *r = c->resource, *other;
 	const struct journal_row *row = &c->row;
 
-	if (!r)
-		return NULL;	/* it is kept aside */
+	if (!r) {
+		/* It is kept aside, and so must be its place. */
+		other = resource_on_medium(row->medium);
+		if (!other || other->conf->overwrite)
+			return NULL;
+		log_error("resource %s: %s is offered as %s now", row->resource,
+			  other->conf->path, other->conf->id);
+		return "would be overwritten: give the resource its id back, or say \"overwrite: yes\"";
+	}
+	if (resource_is_other_medium(r, row->medium)) {
+		log_error("resource %s: %s is %s, not %s", row->resource, r->conf->path,
+			  *r->medium ? r->medium : "of unknown identity", row->medium);
+		return "is on another device: if it has moved, say \"replaced: yes\"";
+	}
+	other = strcmp(r->medium, row->medium) ? resource_on_medium(row->medium) : NULL;
+	if (other && other != r && !r->conf->replaced) {
+		log_error("resource %s: its leases were in what is %s now", row->resource,
+			  other->conf->id);
+		return "is on another resource: if it was copied, say \"replaced: yes\"";
+	}
 	if (row->offset > r->capacity || row->size > r->capacity - row->offset)
 		return "reaches beyond its end: is this the right device?";
 	if ((row->offset | row->size) & (r->conf->block_size - 1))
@@ -251,11 +269,15 @@ static int load(struct candidate *c, uint64_t now)
 	}
 	if (in_memory(row) && !c->worker)
 		return end_row(row, "its memory ended with the daemon");
+	if (!r && row->class == DISAGG_WIRE_CLASS_STORAGE && resource_on_medium(row->medium))
+		return end_row(row, "what it was in is lent by another id (overwrite)");
 	if (!r) {
 		log_warning("lease %llu is on resource %s, which is no longer offered: kept aside",
 			    (unsigned long long)row->generation, row->resource);
 		return 0;
 	}
+	if (strcmp(row->medium, r->medium) && journal_set_medium(row->generation, r->medium))
+		return -EIO;
 	if (row->class == DISAGG_WIRE_CLASS_MEMORY) {
 		resource_room(r, &available, &largest);
 		if (resource_footprint(r, row->size) > largest)
@@ -587,6 +609,7 @@ uint16_t lease_reserve(const struct disagg_wire_reserve *req,
 	memcpy(row.txid, l->txid, sizeof(row.txid));
 	memcpy(row.token, l->token, sizeof(row.token));
 	memcpy(row.resource, l->resource->conf->id, sizeof(row.resource));
+	memcpy(row.medium, l->resource->medium, sizeof(row.medium));
 	memcpy(row.tenant, l->tenant, sizeof(row.tenant));
 	memcpy(row.node, l->node, sizeof(row.node));
 	memcpy(row.device, l->device, sizeof(row.device));

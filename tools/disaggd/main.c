@@ -183,12 +183,12 @@ static int run(const struct config *config)
 	err = signals_open();
 	if (err)
 		goto out_loop;
-	err = resources_open(config);
-	if (err)
-		goto out_resources;
 	err = journal_open(config->state_dir);
 	if (err)
 		goto out_resources;
+	err = resources_open(config);
+	if (err)
+		goto out_leases;
 	err = leases_open(config);
 	if (err)
 		goto out_leases;

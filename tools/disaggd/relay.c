@@ -361,12 +361,12 @@ static int greet(struct dsg_tls *tls, struct relay_report *r, struct dsg_error *
  * does so for as long as there is something to decrypt, which may be for ever, and
  * whoever reads can't be told to stop. A worker has but one lease, the parent has all.
  */
-static int serve(struct dsg_tls *tls, bool ktls, const struct relay_report *r,
-		 struct dsg_error *error)
+static int serve(struct dsg_tls *tls, const struct relay_setup *setup,
+		 const struct relay_report *r, struct dsg_error *error)
 {
 	bool lane = le16toh(r->hello.mode) == DISAGG_WIRE_MODE_LANE;
 	/* What the library has read beside the HELLO the kernel would never see. */
-	bool kernel = lane && ktls && !dsg_tls_pending(tls);
+	bool kernel = lane && setup->ktls && !dsg_tls_pending(tls);
 	int err = kernel ? dsg_tls_to_kernel(tls, error) : -EOPNOTSUPP;
 	int pair[2];
 
@@ -381,8 +381,11 @@ static int serve(struct dsg_tls *tls, bool ktls, const struct relay_report *r,
 	err = report(r, pair[1]);
 	close(pair[1]);
 	close(RELAY_FD_PARENT);
-	if (!err)
-		dsg_tls_relay(tls, pair[0]);
+	if (err)
+		return err;
+	dsg_tls_relay(tls, pair[0]);
+	if (dsg_tls_alert(tls))
+		log_warning("connection from %s ended: %s", setup->peer, dsg_tls_alert(tls));
 	return 0;
 }
 
@@ -410,7 +413,7 @@ int relay_main(void)
 	if (!err)
 		err = greet(tls, &r, &error);
 	if (!err)
-		err = serve(tls, setup.ktls, &r, &error);
+		err = serve(tls, &setup, &r, &error);
 	if (err && *error.text)
 		log_warning("connection from %s refused: %s", setup.peer, error.text);
 	dsg_tls_free(tls);

@@ -7,6 +7,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <linux/fs.h>
@@ -25,10 +26,26 @@ static int fail(const struct resource_config *conf, int err, const char *what)
 	return err ? -err : -EINVAL;
 }
 
+/*
+ * What direct I/O to a file needs is known from 6.1 on, if its file system says it; reading
+ * may need less.
+ */
+static bool suits_direct(const struct resource *r)
+{
+	struct statx stx;
+
+	return !r->conf->direct || r->conf->read_only || statx(r->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) ||
+	       !(stx.stx_mask & STATX_DIOALIGN) ||
+	       stx.stx_dio_offset_align <= r->conf->block_size;
+}
+
 static int size_file(struct resource *r, const struct stat *st)
 {
 	const struct resource_config *conf = r->conf;
 
+	if (!suits_direct(r))
+		return fail(conf, 0,
+			    "block-size is below what direct I/O to this file needs (direct: no may help)");
 	r->capacity = (uint64_t)st->st_size;
 	if (!conf->size)
 		return 0;
@@ -81,6 +98,113 @@ static int claim(struct resource *r, const struct stat *st)
 	return 0;
 }
 
+/* The first line of a file of device @dev in sysfs; false: there is none, or nothing in it. */
+static bool read_sysfs(dev_t dev, const char *file, char *line, size_t size)
+{
+	char path[128];
+	FILE *in;
+	bool ok;
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s", major(dev), minor(dev), file);
+	in = fopen(path, "re");
+	if (!in)
+		return false;
+	ok = fgets(line, (int)size, in);
+	fclose(in);
+	if (!ok)
+		return false;
+	line[strcspn(line, "\n")] = '\0';
+	/* A UUID of zeroes is none. */
+	return line[strspn(line, "0-:")];
+}
+
+#define PARTITION	" partition "
+
+/* CRYPT-LUKS2-UUID-NAME: the name is given anew each time. */
+static void cut_crypt_name(char *id)
+{
+	char *uuid = strncmp(id, "CRYPT-", 6) ? NULL : strchr(id + 6, '-');
+
+	if (uuid && strspn(uuid + 1, "0123456789abcdef") == 32 && uuid[33] == '-')
+		uuid[33] = '\0';
+}
+
+/* What a device says of itself. */
+static bool read_medium_id(struct resource *r, dev_t dev)
+{
+	static const char *const files[] = { "wwid", "device/wwid", "serial", "dm/uuid", "md/uuid" };
+	char value[256], part[16] = "", file[32];
+	bool is_part = read_sysfs(dev, "partition", part, sizeof(part));
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+		snprintf(file, sizeof(file), "%s%s", is_part ? "../" : "", files[i]);
+		if (!read_sysfs(dev, file, value, sizeof(value)))
+			continue;
+		cut_crypt_name(value);
+		snprintf(r->medium, sizeof(r->medium), "id:%s:%s%s%s", files[i], value,
+			 is_part ? PARTITION : "", part);
+		return true;
+	}
+	return false;
+}
+
+/* Names such as /dev/sda are given anew at each boot, and are no name of a medium. */
+static void name_medium(struct resource *r, const struct stat *st)
+{
+	const char *path = r->conf->path;
+	char *real;
+
+	if (S_ISBLK(st->st_mode)) {
+		if (!read_medium_id(r, st->st_rdev) && (!strncmp(path, "/dev/disk/", 10) ||
+							!strncmp(path, "/dev/mapper/", 12)))
+			snprintf(r->medium, sizeof(r->medium), "path:%s", path);
+		return;
+	}
+	real = realpath(path, NULL);
+	snprintf(r->medium, sizeof(r->medium), "path:%s", real ? real : path);
+	free(real);
+}
+
+static bool has_id(const char *medium)
+{
+	return !strncmp(medium, "id:", 3);
+}
+
+bool resource_is_other_medium(const struct resource *r, const char *medium)
+{
+	const char *of, *end;
+
+	if (!has_id(medium) || r->conf->replaced)
+		return false;
+	if (!has_id(r->medium))
+		return true;
+	/* Of kinds that differ nothing can be said: another kernel tells other things. */
+	of = medium + 3;
+	end = strchr(of, ':');
+	return end && !strncmp(r->medium + 3, of, (size_t)(end + 1 - of)) &&
+	       strcmp(r->medium, medium);
+}
+
+/* A partition is a part of its device. */
+static bool overlaps(const char *a, const char *b)
+{
+	const char *part_a = has_id(a) ? strstr(a, PARTITION) : NULL;
+	const char *part_b = has_id(b) ? strstr(b, PARTITION) : NULL;
+	size_t len_a = part_a ? (size_t)(part_a - a) : strlen(a);
+	size_t len_b = part_b ? (size_t)(part_b - b) : strlen(b);
+
+	return len_a == len_b && !strncmp(a, b, len_a) &&
+	       (!part_a || !part_b || !strcmp(part_a, part_b));
+}
+
+const struct resource *resource_on_medium(const char *medium)
+{
+	for (unsigned int i = 0; i < count && *medium; i++)
+		if (!resources[i].conf->read_only && overlaps(resources[i].medium, medium))
+			return &resources[i];
+	return NULL;
+}
+
 static int open_storage(struct resource *r)
 {
 	const struct resource_config *conf = r->conf;
@@ -95,7 +219,7 @@ static int open_storage(struct resource *r)
 			*p = '?';
 	if (!stat(conf->path, &st) && S_ISBLK(st.st_mode))
 		flags |= O_EXCL;	/* refuses a device that is mounted */
-	else if (conf->size && !conf->read_only)
+	else if (conf->size && !conf->read_only && !journal_has_leases(conf->id))
 		flags |= O_CREAT;
 	if (conf->direct)
 		flags |= O_DIRECT;
@@ -103,12 +227,15 @@ static int open_storage(struct resource *r)
 	if (r->fd < 0)
 		return fail(conf, errno, errno == EINVAL && conf->direct ?
 			    "cannot open for direct I/O (direct: no may help)" :
+			    errno == ENOENT && journal_has_leases(conf->id) ?
+			    "there are leases in it (is its file system mounted?)" :
 			    "cannot open");
 	if (fstat(r->fd, &st))
 		return fail(conf, errno, "cannot stat");
 	err = claim(r, &st);
 	if (err)
 		return err;
+	name_medium(r, &st);
 	if (S_ISBLK(st.st_mode))
 		err = size_device(r);
 	else if (S_ISREG(st.st_mode))

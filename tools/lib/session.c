@@ -197,7 +197,7 @@ static int session_recv(struct dsg_session *session, void *buf, size_t len, uint
 static int io_fail(struct dsg_error *error, const struct dsg_session *session, int err,
 		   const char *what)
 {
-	if (session->tls && dsg_tls_alert(session->tls))
+	if (err == -EACCES && session->tls && dsg_tls_alert(session->tls))
 		return fail(error, EACCES, 0, "TLS: the target does not accept this host (%s)",
 			    dsg_tls_alert(session->tls));
 	if (err == -ETIMEDOUT)

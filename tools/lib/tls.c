@@ -340,6 +340,7 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t len)
 
 	/* GnuTLS itself goes on with the next record as long as there is nothing in them. */
 	if (tls->nothing > NOTHING_MAX) {
+		tls->alert = "too many records with nothing in them";
 		gnutls_transport_set_errno(tls->session, EPROTO);
 		return -1;
 	}
@@ -474,6 +475,8 @@ static int handshake_failed(struct dsg_tls *tls, int ret, struct dsg_error *erro
 				    tls->creds->server ? "client" : "target",
 				    tls->creds->server ? "target" : "host",
 				    gnutls_alert_get_name(gnutls_alert_get(tls->session)));
+	if (ret == GNUTLS_E_PULL_ERROR && tls->alert)
+		return dsg_tls_fail(error, EPROTO, "TLS: %s", tls->alert);
 	if (tls->trouble[0])
 		return dsg_tls_fail(error, EACCES, "TLS: %s", tls->trouble);
 	if (err == EPROTO)
@@ -625,6 +628,8 @@ ssize_t dsg_tls_recv(struct dsg_tls *tls, void *buf, size_t len)
 		return 0;
 	if (n > 0)
 		tls->nothing = 0;
+	if (n == GNUTLS_E_PULL_ERROR && tls->alert)
+		return -EPROTO;
 	if (n == GNUTLS_E_FATAL_ALERT_RECEIVED)
 		tls->alert = gnutls_alert_get_name(gnutls_alert_get(tls->session));
 	return n < 0 ? -errno_of((int)n) : n;

@@ -84,7 +84,7 @@ const char *dsg_tls_identity(const struct dsg_tls *tls);
 
 /*
  * Like send() and recv(); -errno. After -EAGAIN, send the same again. Who sends records
- * with nothing in them is not listened to for long: -ECONNRESET.
+ * with nothing in them is not listened to for long: -EPROTO.
  */
 ssize_t dsg_tls_send(struct dsg_tls *tls, const void *buf, size_t len);
 ssize_t dsg_tls_recv(struct dsg_tls *tls, void *buf, size_t len);
@@ -95,7 +95,10 @@ int dsg_tls_recv_all(struct dsg_tls *tls, void *buf, size_t len, uint64_t deadli
 bool dsg_tls_pending(const struct dsg_tls *tls);
 /* Nothing more will be sent. 0 or -errno. */
 int dsg_tls_end(struct dsg_tls *tls);
-/* What the peer said when it ended the connection for a reason; NULL: nothing. */
+/*
+ * What the peer said when it ended the connection for a reason, or why it was not listened
+ * to any more; NULL: nothing.
+ */
 const char *dsg_tls_alert(const struct dsg_tls *tls);
 
 /* Whether this kernel can encrypt (loads the kernel's module if it may). */

@@ -27,7 +27,7 @@ struct dsg_creds {
  * @expected: client: this, and that it is a server's
  * @identity: server: as the client has proved it
  * @trouble: server: why a client's identity is none
- * @alert: what the peer ended it with
+ * @alert: what the peer ended it with, or what ended it for the peer
  * @nothing: bytes received since one of them was for who called dsg_tls_recv()
  */
 struct dsg_tls {
