@@ -8,7 +8,7 @@ set -u
 # shellcheck source=selftests/lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-ktap_plan 4
+ktap_plan 5
 
 tree=$(mktemp -d)
 log=$tree.log
@@ -53,4 +53,17 @@ check "sparse looked at every file" test "$(grep -c '^ *CHECK' "$log")" -ge \
 	"$(find kernel -maxdepth 1 -name '*.c' ! -name '*.mod.c' | wc -l)"
 check "it is a module for this kernel" \
 	grep -q "vermagic:.*$KVER " <(modinfo ./disagg.ko)
+
+# This root is thrown away.
+installed()
+{
+	local file=/lib/modules/$KVER/updates/disagg.ko found
+
+	make module_install KVER="$KVER" KDIR="$KDIR" || return 1
+	found=$(modinfo -k "$KVER" -n disagg)
+	[ "$found" = "$file" ] || { echo "found: '$found'"; return 1; }
+	make module_uninstall KVER="$KVER" KDIR="$KDIR" || return 1
+	! modinfo -k "$KVER" -n disagg && [ ! -e "$file" ]
+}
+check "module_install has depmod find it, module_uninstall takes it away" installed
 ktap_done

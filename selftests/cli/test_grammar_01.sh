@@ -17,7 +17,7 @@ start_checker
 start_target $LONG "{id: $LONG, class: memory, size: 512MiB}"
 start_fake t2 inventory $LONG:memory:1023 $LONG:storage:99999
 
-ktap_plan 40
+ktap_plan 42
 
 # Help for everything, on stdout, and it names every option that the manual has.
 check "help" narrow "$D" help
@@ -61,6 +61,8 @@ check_fails 2 '--crc takes no value' "a flag with a value" "$D" node create x --
 check_fails 2 'unknown option: -z' "an unknown letter" "$D" -z node list
 check_fails 2 '-V is a command by itself' "-V twice" "$D" -V -V
 check "an error under -j is a document" valid_error 2 "$D" -j nod list
+check "whatever bytes it is about" valid_error 2 "$D" -j $'nod\xffé' list
+check "in UTF-8" grep -q 'nod?é' <(iconv -f UTF-8 -t UTF-8 "$WORK/document")
 check "also if -j comes last" valid_error 2 "$D" node lsit -j
 
 check_fails 2 'size of zero' "a size of zero" "$D" node create x --memory 0

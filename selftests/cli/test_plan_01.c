@@ -36,6 +36,7 @@ struct offer {
 	uint64_t available, largest;
 	uint32_t block;
 	int read_only;
+	size_t most;	/* zero: any number */
 };
 
 struct ask {
@@ -103,6 +104,14 @@ static const struct plan_case plans[] = {
 	  { { "a", "x", S, 64, 64, 0, 1 }, { "b", "x", S, 99, 99 } }, { { S, 64, 1 } }, 0, "a/x" },
 	{ "read-only resources alone",
 	  { { "a", "x", S, 64, 64, 0, 1 } }, { { S, 64 } }, DSG_NOT_FOUND, "read-only" },
+	{ "several share a read-only resource",
+	  { { "a", "x", S, 64, 64, 0, 1 } }, { { S, 64, 1 }, { S, 64, 1 } }, 0, "a/x a/x" },
+	{ "no more devices than it may have",
+	  { { "a", "x", M, 64, 64, 0, 0, 1 }, { "b", "x", M, 99, 99 } },
+	  { { M, 16 }, { M, 16 } }, 0, "b/x b/x" },
+	{ "as many as it may have",
+	  { { "a", "x", M, 64, 64, 0, 0, 1 }, { "b", "x", M, 16, 16 } },
+	  { { M, 16 }, { M, 16 } }, 0, "b/x a/x" },
 	{ "sums that do not fit 64 bits",
 	  { { "a", "x", M, 1ULL << 42, 1ULL << 42 }, { "b", "x", M, 1ULL << 42, 1ULL << 42 } },
 	  { { M, 1ULL << 42 }, { M, 1ULL << 42 } }, 0, "a/x b/x" },
@@ -129,6 +138,7 @@ static int run_plan(const struct plan_case *c, size_t turn, char *out, size_t si
 			.target = o->target, .id = o->id, .class = o->class,
 			.read_only = o->read_only, .block_size = o->block ? o->block : 4096,
 			.available = o->available * MIB, .largest = o->largest * MIB,
+			.most = o->most ? o->most : SIZE_MAX,
 		};
 	}
 	for (size_t i = 0; i < asks; i++)

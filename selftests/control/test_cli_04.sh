@@ -30,7 +30,7 @@ broken_second()
 	check "$1: nothing is left" nothing_left t1 t2
 }
 
-ktap_plan 52
+ktap_plan 59
 
 "$D" node create full --memory 128MiB --target t1 >/dev/null || die "no node"
 check_fails 4 'not enough memory: asked 4 KiB' "a full target" \
@@ -60,8 +60,33 @@ check_fails 4 'rolled back' "a quota that is used up in the midst" \
 check "a quota that is used up in the midst: nothing is left" nothing_left q
 check "what it has room for is granted" "$D" node create n1 --memory 16M --target q
 "$D" node delete n1 >/dev/null
+check "the rest is had elsewhere" "$D" node create n1 --memory 16M,16M
+check_eq "not all of it where one is refused" \
+	"$(json '[.node.devices[].target] | unique | join(" ")' "$D" -j node show n1)" t1
+"$D" node delete n1 >/dev/null
 "$D" target remove q >/dev/null
 stop_target q
+
+# A worker that hangs is killed after five seconds, and its lease has ended then.
+"$D" node create n1 --memory 16M,16M --target t1 >/dev/null || die "no node"
+for pid in $(target_workers t1); do kill -STOP "$pid"; done
+check "workers that hang cost a delete time only" within 20 "$D" node delete n1
+check "nothing is left of them" nothing_left t1
+# Among several that fail the first one's reason is the command's.
+"$D" node create n1 --memory 1M --target t1 >/dev/null
+"$D" target remove t2 >/dev/null
+start_fake t2 proxy "$port2" 'release#1=close' 'release#2=close'
+"$D" node create n2 --memory 1M --target t2 >/dev/null
+exec 9<"$(disk_of n1 mem0)"
+check_fails 5 'warning: .*n2 is gone from this host, but' "the first failure of many is the command's" \
+	"$D" node delete --all
+exec 9<&-
+check_fails 5 'node n1 is in use' "and the others are warnings" bash -c \
+	"exec 9<'$(disk_of n1 mem0)'; exec '$D' node delete --all"
+"$D" node delete --all >/dev/null
+stop_fake t2
+"$D" target add t2 "127.0.0.1:$port2" >/dev/null
+check "nothing is left of the many" nothing_left t1 t2
 
 # Nor can it be undone, until the target is heard again.
 "$D" target remove t2 >/dev/null

@@ -34,7 +34,24 @@ leases_on_real()
 	"$D" target remove real >/dev/null
 }
 
-ktap_plan 31
+# A connection of somebody else's, which disaggctl is started with.
+python3 -c 'import socket
+s = socket.create_server(("127.0.0.1", 0))
+print(s.getsockname()[1], flush=True)
+c = s.accept()[0]
+while c.send(c.recv(1)): pass' >"$WORK/echo" &
+add_cleanup "kill $!"
+wait_for 10 test -s "$WORK/echo"
+exec 7<>"/dev/tcp/127.0.0.1/$(<"$WORK/echo")"
+
+echoes()
+{
+	local said
+
+	printf x >&7 && read -r -t 10 -N 1 -u 7 said && [ "$said" = x ]
+}
+
+ktap_plan 32
 
 for point in 'lane#1' 'lane#4' 'commit#2' 'reserve#2'; do
 	for signal in INT TERM; do
@@ -49,6 +66,8 @@ for point in 'lane#1' 'lane#4' 'commit#2' 'reserve#2'; do
 	done
 done
 
+check "a connection that is not disaggctl's own goes on" echoes
+exec 7<&-
 for point in 'reserve#1' 'reserve#2' 'commit#1' 'lane#1' 'lane#3'; do
 	stuck_create "$point"
 	kill -KILL $create

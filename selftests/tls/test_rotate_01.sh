@@ -16,7 +16,7 @@ set -u
 
 D=$DISAGGCTL
 
-ktap_plan 23
+ktap_plan 27
 need_module
 mkdir -p "$WORK/target-t1" "$WORK/target-t2"
 for t in t1 t2; do
@@ -24,7 +24,7 @@ for t in t1 t2; do
 	psk_file "$KEYS/$t.psk" node1 11
 	psk_file "$KEYS/old-$t.psk" node1 11
 done
-TENANTS="tenants: [{name: red, identities: [node1]}, {name: blue, identities: [node9]}]"
+TENANTS="tenants: [{name: red, identities: [node1]}, {name: blue, identities: [node9], max-leases: 1}]"
 start_tls_target t1 "{id: dram, class: memory, size: 128MiB}" -- "restart-grace: 30s" "$TENANTS"
 start_tls_target t2 "{id: dram, class: memory, size: 128MiB}" -- "restart-grace: 30s" "$TENANTS" \
 	"tls: {psk-file: $WORK/target-t2/psk, ktls: no}"
@@ -166,4 +166,23 @@ for t in t1 t2; do
 done
 stop_agent TERM
 check "nothing is left" nothing_left t1 t2
+
+#
+# One target under two names, as two tenants.
+#
+"$D" target remove t1 >/dev/null
+"$D" target remove t2 >/dev/null
+mkdir -p "$WORK/target-t3"
+psk_file "$WORK/target-t3/psk" node1 11 node9 44
+psk_file "$KEYS/t3.psk" node1 11
+psk_file "$KEYS/t4.psk" node9 44
+start_tls_target t3 "{id: dram, class: memory, size: 128MiB}" -- \
+	"tenants: [{name: red, identities: [node1], max-leases: 1}, {name: blue, identities: [node9], max-leases: 1}]"
+keyed t3 node1
+"$D" target add t4 "127.0.0.2:$(tls_port t3)" --psk-identity node9 --psk-file t4.psk >/dev/null
+check "what one tenant may not have another gives" "$D" node create two --memory 16M,16M
+check_eq "a device from each" \
+	"$(json '[.node.devices[].target] | sort | join(" ")' "$D" -j node show two)" "t3 t4"
+check "it is deleted" "$D" node delete two
+check "and each lease with its own key" nothing_left t3 t4
 ktap_done

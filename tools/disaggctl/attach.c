@@ -286,7 +286,7 @@ static int clean_up(struct cli *cli, struct dsg_netlink *nl, struct dsg_record *
 	}
 	progress(cli, "releasing what the last node %s left", record->name);
 	err = detach_node(cli, nl, record->name, false, fault);
-	return err ? err : finish_release(record, UNDO_NS, fault);
+	return err ? err : finish_release(record, RELEASE_NS, true, fault);
 }
 
 static int attach_locked(struct cli *cli, struct dsg_netlink *nl, const char *name,

@@ -48,10 +48,11 @@ int lock_node(const char *name, uint64_t wait_ns, struct dsg_fault *fault)
 	return dsg_lock(file, false, wait_ns, fault);
 }
 
-int finish_release(struct dsg_record *record, uint64_t wait_ns, struct dsg_fault *fault)
+int finish_release(struct dsg_record *record, uint64_t wait_ns, bool patient,
+		   struct dsg_fault *fault)
 {
 	struct dsg_fault save;
-	int err = dsg_release_leases(record, wait_ns, fault);
+	int err = dsg_release_leases(record, wait_ns, patient, fault);
 
 	if (!err)
 		return dsg_record_remove(record->name, fault);
@@ -309,7 +310,7 @@ static int release_or_expire(struct composition *c, struct dsg_fault *fault)
 
 	for (size_t i = c->asked; i < c->record->count; i++)
 		c->record->devices[i].step = DSG_LEASE_RELEASED;
-	err = dsg_release_leases(c->record, UNDO_NS, fault);
+	err = dsg_release_leases(c->record, RELEASE_NS, true, fault);
 	for (size_t i = 0; i < c->record->count && err; i++) {
 		struct dsg_record_device *dev = &c->record->devices[i];
 
@@ -410,7 +411,7 @@ static int put_back(struct composition *c, const bool *kept, struct dsg_fault *f
 	for (size_t i = 0; i < taken.count; i++)
 		if (kept[i] || i >= c->asked)
 			taken.devices[i].step = DSG_LEASE_RELEASED;
-	if (dsg_release_leases(&taken, UNDO_NS, &undo))
+	if (dsg_release_leases(&taken, RELEASE_NS, true, &undo))
 		cli_warn(c->cli, "%s", undo.reason);
 	for (size_t i = 0; i < taken.count; i++)
 		if (!kept[i])

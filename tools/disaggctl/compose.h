@@ -9,9 +9,7 @@
 
 #define LOCK_WAIT_NS	(10 * DSG_NSEC_PER_SEC)
 #define STEP_NS		(5 * DSG_NSEC_PER_SEC)	/* one exchange with a target */
-#define RELEASE_NS	(3 * DSG_NSEC_PER_SEC)	/* all leases of a node */
-/* The same, where targets may be zeroing: a worker gets 5 s to end before it is killed. */
-#define UNDO_NS		(8 * DSG_NSEC_PER_SEC)
+#define RELEASE_NS	(3 * DSG_NSEC_PER_SEC)	/* for targets to answer */
 
 /*
  * Make the node that @record describes (all devices placed, step ASKED): leases,
@@ -54,9 +52,10 @@ int print_node(struct cli *cli, struct dsg_netlink *nl, const char *name,
 	       struct dsg_fault *fault);
 /*
  * Give back what @record still holds on targets and, if that is all, remove the
- * record; else write it as "releasing".
+ * record; else write it as "releasing". @wait_ns, @patient: see dsg_release_leases().
  */
-int finish_release(struct dsg_record *record, uint64_t wait_ns, struct dsg_fault *fault);
+int finish_release(struct dsg_record *record, uint64_t wait_ns, bool patient,
+		   struct dsg_fault *fault);
 /* Take the lock of one node; returns what dsg_lock() does. */
 int lock_node(const char *name, uint64_t wait_ns, struct dsg_fault *fault);
 

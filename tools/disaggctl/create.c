@@ -16,7 +16,7 @@
 #include "size.h"
 #include "timers.h"
 
-#define RACES_MAX		4	/* lost to other creates, before giving up */
+#define RACES_MAX		8	/* lost to other creates, before giving up */
 
 static struct {
 	struct text_list memory;
@@ -215,9 +215,59 @@ int record_of_spec(const struct dsg_spec *spec, struct dsg_record *record,
 	return 0;
 }
 
+/**
+ * struct refusals - what did not take a device although there seemed to be room for it
+ * @most: so many it took before
+ */
+struct refusals {
+	size_t count;
+	struct {
+		char target[DISAGG_WIRE_NAME_LEN];
+		char resource[DISAGG_WIRE_NAME_LEN];
+		size_t most;
+	} of[RACES_MAX];
+};
+
+static bool is_on(const struct dsg_record_device *dev, const char *target, const char *resource)
+{
+	return !strcmp(dev->target.name, target) && !strcmp(dev->resource, resource);
+}
+
+/* The devices of @record are in the order in which they were asked for. */
+static void note_refusal(struct refusals *refusals, const struct dsg_record *record)
+{
+	for (size_t i = 0; i < record->count; i++) {
+		const struct dsg_record_device *dev = &record->devices[i];
+		size_t n = refusals->count;
+
+		if (!dev->refused || n == COUNT(refusals->of))
+			continue;
+		snprintf(refusals->of[n].target, sizeof(refusals->of[n].target), "%s",
+			 dev->target.name);
+		snprintf(refusals->of[n].resource, sizeof(refusals->of[n].resource), "%s",
+			 dev->resource);
+		refusals->of[n].most = 0;
+		for (size_t j = 0; j < i; j++)
+			refusals->of[n].most += is_on(&record->devices[j], dev->target.name,
+						      dev->resource);
+		refusals->count++;
+	}
+}
+
+static size_t most_on(const struct refusals *refusals, const char *target, const char *resource)
+{
+	size_t most = SIZE_MAX;
+
+	for (size_t i = 0; i < refusals->count; i++)
+		if (!strcmp(refusals->of[i].target, target) &&
+		    !strcmp(refusals->of[i].resource, resource) && refusals->of[i].most < most)
+			most = refusals->of[i].most;
+	return most;
+}
+
 /* Fill in target and resource of every device that has none. */
 static int plan_devices(struct dsg_record *record, const struct dsg_probe *probes, size_t count,
-			struct dsg_fault *fault)
+			const struct refusals *refusals, struct dsg_fault *fault)
 {
 	struct dsg_plan_want wants[DSG_PLAN_WANTS_MAX];
 	struct dsg_plan_resource *resources;
@@ -247,6 +297,7 @@ static int plan_devices(struct dsg_record *record, const struct dsg_probe *probe
 				.block_size = le32toh(res->block_size),
 				.available = le64toh(res->available),
 				.largest = le64toh(res->largest),
+				.most = most_on(refusals, probes[t].target.name, res->id),
 			};
 		}
 	}
@@ -262,6 +313,12 @@ static int plan_devices(struct dsg_record *record, const struct dsg_probe *probe
 		};
 	}
 	err = wanted ? dsg_plan(wants, wanted, resources, n, fault) : 0;
+	if (err == DSG_NO_SPACE && refusals->count) {
+		/* Then it may have been a race only. */
+		for (size_t j = 0; j < n; j++)
+			resources[j].most = SIZE_MAX;
+		err = dsg_plan(wants, wanted, resources, n, fault);
+	}
 	for (size_t i = 0; i < wanted && !err; i++) {
 		struct dsg_record_device *dev = &record->devices[devices[i]];
 
@@ -274,8 +331,8 @@ static int plan_devices(struct dsg_record *record, const struct dsg_probe *probe
 	return err;
 }
 
-int place(struct cli *cli, struct dsg_record *record, const char *target,
-	  struct dsg_fault *fault)
+static int place_beside(struct cli *cli, struct dsg_record *record, const char *target,
+			const struct refusals *refusals, struct dsg_fault *fault)
 {
 	struct dsg_fault missing = { .code = DSG_OK };
 	struct dsg_probe *probes;
@@ -294,12 +351,20 @@ int place(struct cli *cli, struct dsg_record *record, const char *target,
 	} else if (!answered) {
 		err = inventory_complete(probes, count, "resources", fault);
 	} else {
-		err = plan_devices(record, probes, count, fault);
+		err = plan_devices(record, probes, count, refusals, fault);
 		if (inventory_complete(probes, count, "resources", &missing))
 			cli_warn(cli, "%s", missing.reason);
 	}
 	dsg_probes_free(probes, count);
 	return err;
+}
+
+int place(struct cli *cli, struct dsg_record *record, const char *target,
+	  struct dsg_fault *fault)
+{
+	static const struct refusals none;
+
+	return place_beside(cli, record, target, &none, fault);
 }
 
 /* Number of lanes that the device will have, as far as this host decides it. */
@@ -377,7 +442,7 @@ static int check_name(struct cli *cli, const char *name, struct dsg_fault *fault
 		dsg_fault_hint(fault, "clean up first: disaggctl node delete %s", name);
 	} else {
 		progress(cli, "releasing what the last node %s left", name);
-		err = finish_release(&record, RELEASE_NS, &why);
+		err = finish_release(&record, RELEASE_NS, true, &why);
 		if (err) {
 			err = dsg_fault_set(fault, DSG_CONFLICT,
 					    "the last node %s still has leases: %s", name,
@@ -431,12 +496,14 @@ static int start_over(struct dsg_record *record, const struct dsg_record_device 
 
 /*
  * Place and compose. What was free when the targets were asked may be gone when it
- * is reserved, because somebody else was faster: then look again.
+ * is reserved, because somebody else was faster; or there are bounds that an inventory
+ * does not tell, such as a tenant's: then look again, elsewhere if that can be.
  */
 int place_and_compose(struct cli *cli, struct dsg_netlink *nl, struct dsg_record *record,
 		      const char *target, const char *owner, struct dsg_fault *fault)
 {
 	struct dsg_record_device *asked = calloc(record->count, sizeof(*asked));
+	struct refusals refusals = { .count = 0 };
 	int err = 0;
 
 	if (!asked)
@@ -446,13 +513,16 @@ int place_and_compose(struct cli *cli, struct dsg_netlink *nl, struct dsg_record
 		interrupt_catch();
 		err = interrupt_check(fault);
 		if (!err)
-			err = place(cli, record, target, fault);
+			err = place_beside(cli, record, target, &refusals, fault);
 		if (interrupt_check(fault))
 			err = fault->code;
 		if (err)
 			break;
 		err = compose(cli, nl, record, owner, fault);
-		if (err != DSG_NO_SPACE || start_over(record, asked, fault))
+		if (err != DSG_NO_SPACE)
+			break;
+		note_refusal(&refusals, record);
+		if (start_over(record, asked, fault))
 			break;
 	}
 	free(asked);

@@ -143,7 +143,7 @@ int detach_node(struct cli *cli, struct dsg_netlink *nl, const char *node, bool 
 static int release(struct cli *cli, struct dsg_record *record, bool *released,
 		   struct dsg_fault *fault)
 {
-	int err = finish_release(record, force ? FORCE_RELEASE_NS : RELEASE_NS, fault);
+	int err = finish_release(record, force ? FORCE_RELEASE_NS : RELEASE_NS, !force, fault);
 
 	*released = !err;
 	if (!err)
@@ -251,8 +251,10 @@ static bool is_boot_node(const struct host_view *view, const char *name)
 static void note_failed(struct cli *cli, int err, struct dsg_fault *one, int *first,
 			struct dsg_fault *fault)
 {
-	if (*first)
-		cli_warn(cli, "%s", fault->reason);
+	if (*first) {
+		cli_warn(cli, "%s", one->reason);
+		return;
+	}
 	*fault = *one;
 	*first = err;
 }

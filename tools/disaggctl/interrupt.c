@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Signals that ask the program to end, noted so that it can undo first. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,8 +20,9 @@ static void note(int sig)
 
 /*
  * Also end the exchanges that are going on, so that nobody waits for a target
- * that doesn't answer: whatever they were for will be undone. Calls only what may
- * be called from a signal handler.
+ * that doesn't answer: whatever they were for will be undone. What this program was
+ * given when it was started is not its own, and would have been closed then had it been
+ * made as its own are. Calls only what may be called from a signal handler.
  */
 static void note_and_end(int sig)
 {
@@ -29,9 +31,9 @@ static void note_and_end(int sig)
 	note(sig);
 	for (int fd = 3; fd < SOCKETS_MAX; fd++) {
 		socklen_t len = sizeof(int);
-		int domain;
+		int domain, flags = fcntl(fd, F_GETFD);
 
-		if (!getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) &&
+		if (flags >= 0 && flags & FD_CLOEXEC && !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) &&
 		    (domain == AF_INET || domain == AF_INET6))
 			shutdown(fd, SHUT_RDWR);
 	}

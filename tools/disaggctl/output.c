@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Tables, JSON documents, failures. */
+#include <locale.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <wchar.h>
 
 #include "output.h"
 
@@ -111,14 +113,43 @@ void put_value(struct json_object *o, const char *key, struct json_object *value
 	json_object_object_add(o, key, value);
 }
 
+/* JSON is UTF-8: what is not, in an argument for example, becomes question marks. */
+static struct json_object *new_string(const char *value)
+{
+	char *copy = need_memory(strdup(value)), *p = copy;
+	locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+	locale_t before = uselocale(utf8);
+	size_t left = strlen(copy);
+	struct json_object *o;
+
+	while (left) {
+		mbstate_t state = { 0 };
+		wchar_t wide;
+		size_t n = mbrtowc(&wide, p, left, &state);
+
+		if (!n || n > left || wide > 0x10ffff) {
+			*p = '?';
+			n = 1;
+		}
+		p += n;
+		left -= n;
+	}
+	uselocale(before);
+	if (utf8)
+		freelocale(utf8);
+	o = need_memory(json_object_new_string(copy));
+	free(copy);
+	return o;
+}
+
 void put_string(struct json_object *o, const char *key, const char *value)
 {
-	json_object_object_add(o, key, json_object_new_string(value));
+	json_object_object_add(o, key, new_string(value));
 }
 
 void put_string_or_null(struct json_object *o, const char *key, const char *value)
 {
-	json_object_object_add(o, key, *value ? json_object_new_string(value) : NULL);
+	json_object_object_add(o, key, *value ? new_string(value) : NULL);
 }
 
 void put_number(struct json_object *o, const char *key, uint64_t value)
@@ -215,7 +246,7 @@ void cli_warn(struct cli *cli, const char *fmt, ...)
 	}
 	if (!cli->warnings)
 		cli->warnings = json_object_new_array();
-	json_object_array_add(cli->warnings, json_object_new_string(text));
+	json_object_array_add(cli->warnings, new_string(text));
 }
 
 char *time_format(uint64_t ns, char buf[32])

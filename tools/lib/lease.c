@@ -83,7 +83,8 @@ int dsg_lease_reserve(struct dsg_session *session, const char *node,
 		if (nothing_held(error.status))
 			dev->step = DSG_LEASE_RELEASED;
 		dsg_fault_wire(fault, &error, dev->target.name);
-		if (error.status == DISAGG_WIRE_E_NO_SPACE)
+		dev->refused = error.status == DISAGG_WIRE_E_NO_SPACE;
+		if (dev->refused)
 			dsg_fault_prefix(fault, "no room for %s (%s): ", dev->name,
 					 dev->resource);
 		return fault->code;
@@ -135,8 +136,10 @@ int dsg_lease_committed(struct dsg_session *session, struct dsg_record_device *d
 	struct disagg_wire_grant grant;
 	struct dsg_error error = { 0 };
 
-	if (dsg_control_committed(session, frame, &grant, deadline, &error))
+	if (dsg_control_committed(session, frame, &grant, deadline, &error)) {
+		dev->refused = error.status == DISAGG_WIRE_E_NO_SPACE;
 		return dsg_fault_wire(fault, &error, dev->target.name);
+	}
 	dev->step = DSG_LEASE_COMMITTED;
 	return same_lease(dev, &grant, dev->size) ? 0 : bad_grant(dev, fault);
 }

@@ -17,7 +17,7 @@ struct slot {
 	size_t target;		/* in the sorted list of targets */
 	uint64_t available;
 	uint64_t largest;
-	bool used;
+	size_t used;		/* devices on it */
 };
 
 struct search {
@@ -60,7 +60,8 @@ static bool suits(const struct dsg_plan_want *want, const struct dsg_plan_resour
 
 static bool fits(const struct dsg_plan_want *want, const struct slot *slot)
 {
-	return suits(want, slot->res) && want->size <= slot->largest &&
+	return suits(want, slot->res) && slot->used < slot->res->most &&
+	       want->size <= slot->largest &&
 	       !(want->size % slot->res->block_size);
 }
 
@@ -78,7 +79,6 @@ static bool place_from(struct search *s, size_t i, const bool *mask)
 	for (;;) {
 		struct slot *slot = NULL;
 		uint64_t available, largest;
-		bool used;
 
 		if (s->steps++ > STEPS_MAX)
 			return false;
@@ -95,17 +95,18 @@ static bool place_from(struct search *s, size_t i, const bool *mask)
 		tried[slot - s->slots] = true;
 		available = slot->available;
 		largest = slot->largest;
-		used = slot->used;
-		slot->available -= s->order[i]->size;
-		if (slot->largest > slot->available)
-			slot->largest = slot->available;
-		slot->used = true;
+		if (!slot->res->read_only) {
+			slot->available -= s->order[i]->size;
+			if (slot->largest > slot->available)
+				slot->largest = slot->available;
+		}
+		slot->used++;
 		s->choice[i] = (size_t)(slot - s->slots);
 		if (place_from(s, i + 1, mask))
 			return true;
 		slot->available = available;
 		slot->largest = largest;
-		slot->used = used;
+		slot->used--;
 	}
 }
 
@@ -114,7 +115,7 @@ static void reset_slots(struct search *s)
 	for (size_t j = 0; j < s->slot_count; j++) {
 		s->slots[j].available = s->slots[j].res->available;
 		s->slots[j].largest = s->slots[j].res->largest;
-		s->slots[j].used = false;
+		s->slots[j].used = 0;
 	}
 }
 
@@ -127,7 +128,7 @@ static void try_targets(struct search *s, const bool *mask)
 	if (!place_from(s, 0, mask))
 		return;
 	for (size_t j = 0; j < s->slot_count; j++)
-		if (s->slots[j].used &&
+		if (s->slots[j].used && !s->slots[j].res->read_only &&
 		    __builtin_add_overflow(slack, s->slots[j].available, &slack))
 			slack = UINT64_MAX;
 	if (s->found && slack >= s->best_slack)
@@ -176,6 +177,7 @@ static bool explain_class(uint32_t class, const struct dsg_plan_want *wants, siz
 	const struct dsg_plan_want *biggest = NULL;
 	const char *word = dsg_class_text(class);
 	size_t known = 0, usable = 0;
+	bool shared = false;
 
 	for (size_t i = 0; i < want_count; i++) {
 		if (wants[i].class != class)
@@ -196,6 +198,7 @@ static bool explain_class(uint32_t class, const struct dsg_plan_want *wants, siz
 		if (!suits(biggest, &resources[j]))
 			continue;
 		usable++;
+		shared |= resources[j].read_only;
 		if (__builtin_add_overflow(available, resources[j].available, &available))
 			available = UINT64_MAX;
 		if (resources[j].largest > largest)
@@ -211,7 +214,7 @@ static bool explain_class(uint32_t class, const struct dsg_plan_want *wants, siz
 		dsg_fault_hint(fault, "ask for it with --read-only");
 		return true;
 	}
-	if (asked <= available && single <= largest)
+	if ((shared || asked <= available) && single <= largest)
 		return false;
 	dsg_fault_set(fault, DSG_NO_SPACE,
 		      "not enough %s: asked %s (%s for %s), available %s, largest single lease %s",

@@ -21,6 +21,7 @@
  * @block_size: leases are multiples of this, bytes
  * @available: bytes that are free
  * @largest: bytes of the largest single lease
+ * @most: so many devices may be placed on it
  */
 struct dsg_plan_resource {
 	const char *target;
@@ -30,6 +31,7 @@ struct dsg_plan_resource {
 	uint32_t block_size;
 	uint64_t available;
 	uint64_t largest;
+	size_t most;
 };
 
 /**
@@ -53,7 +55,8 @@ struct dsg_plan_want {
  * everything win; among as few, those that are left with the least free space
  * in the resources used; then those whose names sort first. On a target, the
  * largest device goes first, each to the resource that it fills best, then by
- * id. The order of @resources doesn't matter.
+ * id. Leases share what is read-only: they take nothing from it, and leave nothing. The order
+ * of @resources doesn't matter.
  *
  * DSG_NO_SPACE with the figures asked, available and largest if they don't fit;
  * DSG_NOT_FOUND if no resource has a wanted class; DSG_USAGE if only a resource's

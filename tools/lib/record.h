@@ -48,6 +48,7 @@ enum dsg_lease_step {
  * @lease_ns: how long the lease was asked for, nanoseconds; zero: until released
  * @read_only: writes are refused
  * @crc: frames carry checksums
+ * @refused: its RESERVE or COMMIT found no room; not written
  */
 struct dsg_record_device {
 	char name[DISAGG_WIRE_NAME_LEN];
@@ -71,6 +72,7 @@ struct dsg_record_device {
 	uint64_t lease_ns;
 	bool read_only;
 	bool crc;
+	bool refused;
 };
 
 /**

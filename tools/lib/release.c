@@ -14,21 +14,34 @@
 
 /* After so long a RESERVE that was never committed has certainly ended. */
 #define ASKED_ENDED_NS	(3 * DSG_RESERVE_TTL_NS)
+/* What a target that answers may take for a lease: its worker gets 5 s to end, and frees. */
+#define END_NS		(7 * DSG_NSEC_PER_SEC)
+#define FREE_RATE_MIN	(1ULL << 30)	/* bytes per second */
+#define PATIENCE_NS	(45 * DSG_NSEC_PER_SEC)	/* in all: units are stopped within a minute */
+#define GONE_MS		5000		/* what a connection survives of a target that is gone */
 
-/* Shared by the caller and the threads; the last one frees it. */
+/*
+ * Shared by the caller and the threads; the last one frees it. Until @deadline a target
+ * has to answer at all, and until @end those that have are waited for.
+ */
 struct round {
 	pthread_mutex_t lock;
 	pthread_cond_t done;
 	uint64_t deadline;
+	uint64_t end;
+	size_t answered;		/* of those that are pending */
 	size_t refs;
 	size_t pending;
+	bool patient;
 	struct dsg_record *record;	/* NULL once the caller has gone on */
 	struct dsg_fault *faults;	/* one per device */
 };
 
-/* The devices of one target; its own copies of them. */
+/* The devices of one target; its own copies of them. @more_ns: how long it may take. */
 struct job {
 	struct round *round;
+	bool answered;
+	uint64_t more_ns;
 	char node[DISAGG_WIRE_NAME_LEN];
 	size_t count;
 	size_t *indices;
@@ -59,20 +72,38 @@ static void round_put(struct round *round)
 	free(round);
 }
 
+/* It has answered. Return: until when it may take. */
+static uint64_t extend(struct job *job)
+{
+	struct round *round = job->round;
+	uint64_t end = round->deadline + job->more_ns;
+
+	pthread_mutex_lock(&round->lock);
+	job->answered = true;
+	round->answered++;
+	if (end > round->end)
+		round->end = end;
+	pthread_mutex_unlock(&round->lock);
+	return end;
+}
+
 static void release_all(struct job *job)
 {
 	const struct dsg_target *target = &job->devices[0].target;
 	struct dsg_session session;
 	struct dsg_fault fault;
+	uint64_t end;
 
 	if (dsg_target_open(target, job->round->deadline, &session, &fault)) {
 		for (size_t i = 0; i < job->count; i++)
 			job->faults[i] = fault;
 		return;
 	}
+	dsg_lane_tune(session.fd, GONE_MS);
+	end = extend(job);
 	for (size_t i = 0; i < job->count; i++) {
 		job->faults[i].code = DSG_OK;
-		dsg_lease_release(&session, job->node, &job->devices[i], job->round->deadline,
+		dsg_lease_release(&session, job->node, &job->devices[i], end,
 				  &job->faults[i]);
 	}
 	dsg_session_close(&session);
@@ -90,15 +121,17 @@ static void *release_thread(void *arg)
 		round->faults[job->indices[i]] = job->faults[i];
 	}
 	round->pending--;
+	round->answered -= job->answered;
 	pthread_cond_signal(&round->done);
 	round_put(round);
 	job_free(job);
 	return NULL;
 }
 
+/* One may be known by two names, with other keys, and then be another tenant's. */
 static bool same_target(const struct dsg_target *a, const struct dsg_target *b)
 {
-	return !strcmp(a->host, b->host) && a->port == b->port;
+	return !strcmp(a->name, b->name) && !strcmp(a->host, b->host) && a->port == b->port;
 }
 
 static struct job *make_job(struct round *round, const struct dsg_record *record, size_t first)
@@ -124,7 +157,11 @@ static struct job *make_job(struct round *round, const struct dsg_record *record
 			continue;
 		job->indices[job->count] = i;
 		job->devices[job->count++] = *dev;
+		if (round->patient)
+			job->more_ns += END_NS + dev->size / FREE_RATE_MIN * DSG_NSEC_PER_SEC;
 	}
+	if (job->more_ns > PATIENCE_NS)
+		job->more_ns = PATIENCE_NS;
 	return job;
 }
 
@@ -184,18 +221,23 @@ static void forget_old(struct dsg_record *record)
 
 static void wait_jobs(struct round *round)
 {
-	uint64_t grace = round->deadline + DSG_NSEC_PER_SEC / 10;
-	struct timespec until = {
-		.tv_sec = (time_t)(grace / DSG_NSEC_PER_SEC),
-		.tv_nsec = (long)(grace % DSG_NSEC_PER_SEC),
-	};
+	while (round->pending) {
+		/* It may be later than it was. */
+		uint64_t grace = (round->answered ? round->end : round->deadline) +
+				 DSG_NSEC_PER_SEC / 10;
+		struct timespec until = {
+			.tv_sec = (time_t)(grace / DSG_NSEC_PER_SEC),
+			.tv_nsec = (long)(grace % DSG_NSEC_PER_SEC),
+		};
 
-	while (round->pending)
-		if (pthread_cond_timedwait(&round->done, &round->lock, &until) == ETIMEDOUT)
+		if (dsg_now_ns() >= grace)
 			break;
+		pthread_cond_timedwait(&round->done, &round->lock, &until);
+	}
 }
 
-int dsg_release_leases(struct dsg_record *record, uint64_t wait_ns, struct dsg_fault *fault)
+int dsg_release_leases(struct dsg_record *record, uint64_t wait_ns, bool patient,
+		       struct dsg_fault *fault)
 {
 	struct dsg_fault *faults = calloc(record->count + 1, sizeof(*faults));
 	struct round *round = calloc(1, sizeof(*round));
@@ -213,7 +255,8 @@ int dsg_release_leases(struct dsg_record *record, uint64_t wait_ns, struct dsg_f
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&round->done, &attr);
 	pthread_condattr_destroy(&attr);
-	round->deadline = dsg_deadline(wait_ns);
+	round->deadline = round->end = dsg_deadline(wait_ns);
+	round->patient = patient;
 	round->record = record;
 	round->faults = faults;
 	round->refs = 1;
