@@ -19,6 +19,7 @@
 
 static struct dgnl nl;
 static char *store;
+static uint64_t features;	/* of the next devices, beyond the usual */
 
 /* A device that is kept, whose lanes @servers serve, and that udev has seen; its number. */
 static unsigned int make_closed(struct server *servers, unsigned int nr_lanes,
@@ -32,6 +33,7 @@ static unsigned int make_closed(struct server *servers, unsigned int nr_lanes,
 		fds[i] = serve(&servers[i]);
 	d = device_defaults(fds, nr_lanes);
 	d.size = SIZE;
+	d.features |= features;
 	d.io_timeout = timeout_ms;
 	d.dead_after = DISAGG_NEVER;
 	if (device_new(&nl, &d, &id))
@@ -276,21 +278,12 @@ static void damaged_write(void)
 {
 	struct server s = { .odd = damaged, .store = store };
 	struct job j = { .cpu = -1 };
-	struct device_new d;
-	unsigned int id;
-	int fd, lane;
+	int fd;
 
 	damages = 0;
-	lane = serve(&s);
-	d = device_defaults(&lane, 1);
-	d.size = SIZE;
-	d.features |= DISAGG_WIRE_F_CRC32C;
-	if (device_new(&nl, &d, &id))
-		bail("no device");
-	close(lane);
-	if (system("udevadm settle --timeout=20"))
-		note("udev is not done");
-	fd = open_disk(id, O_RDWR | O_DIRECT);
+	features = DISAGG_WIRE_F_CRC32C;
+	fd = make(&s, 1, 30000);
+	features = 0;
 	memset(store, 0, LEN);
 	damages = 2;
 	job_start(&j, fd, true, 0);

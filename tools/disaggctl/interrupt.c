@@ -33,7 +33,8 @@ static void note_and_end(int sig)
 		socklen_t len = sizeof(int);
 		int domain, flags = fcntl(fd, F_GETFD);
 
-		if (flags >= 0 && flags & FD_CLOEXEC && !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) &&
+		if (flags >= 0 && flags & FD_CLOEXEC &&
+		    !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) &&
 		    (domain == AF_INET || domain == AF_INET6))
 			shutdown(fd, SHUT_RDWR);
 	}

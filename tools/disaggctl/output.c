@@ -113,14 +113,12 @@ void put_value(struct json_object *o, const char *key, struct json_object *value
 	json_object_object_add(o, key, value);
 }
 
-/* JSON is UTF-8: what is not, in an argument for example, becomes question marks. */
-static struct json_object *new_string(const char *value)
+/* What is no UTF-8 becomes question marks. */
+static void make_utf8(char *p)
 {
-	char *copy = need_memory(strdup(value)), *p = copy;
 	locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
 	locale_t before = uselocale(utf8);
-	size_t left = strlen(copy);
-	struct json_object *o;
+	size_t left = strlen(p);
 
 	while (left) {
 		mbstate_t state = { 0 };
@@ -137,6 +135,20 @@ static struct json_object *new_string(const char *value)
 	uselocale(before);
 	if (utf8)
 		freelocale(utf8);
+}
+
+/* JSON is UTF-8, which an argument for example need not be. */
+static struct json_object *new_string(const char *value)
+{
+	char *copy = need_memory(strdup(value));
+	struct json_object *o;
+
+	for (const char *p = copy; *p; p++) {
+		if (*p & 0x80) {
+			make_utf8(copy);
+			break;
+		}
+	}
 	o = need_memory(json_object_new_string(copy));
 	free(copy);
 	return o;

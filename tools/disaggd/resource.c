@@ -34,7 +34,8 @@ static bool suits_direct(const struct resource *r)
 {
 	struct statx stx;
 
-	return !r->conf->direct || r->conf->read_only || statx(r->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) ||
+	return !r->conf->direct || r->conf->read_only ||
+	       statx(r->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) ||
 	       !(stx.stx_mask & STATX_DIOALIGN) ||
 	       stx.stx_dio_offset_align <= r->conf->block_size;
 }
@@ -224,12 +225,14 @@ static int open_storage(struct resource *r)
 	if (conf->direct)
 		flags |= O_DIRECT;
 	r->fd = open(conf->path, flags, 0600);
-	if (r->fd < 0)
-		return fail(conf, errno, errno == EINVAL && conf->direct ?
+	if (r->fd < 0) {
+		err = errno;
+		return fail(conf, err, err == EINVAL && conf->direct ?
 			    "cannot open for direct I/O (direct: no may help)" :
-			    errno == ENOENT && journal_has_leases(conf->id) ?
+			    err == ENOENT && journal_has_leases(conf->id) ?
 			    "there are leases in it (is its file system mounted?)" :
 			    "cannot open");
+	}
 	if (fstat(r->fd, &st))
 		return fail(conf, errno, "cannot stat");
 	err = claim(r, &st);
