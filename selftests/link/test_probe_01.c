@@ -25,9 +25,11 @@ static volatile bool holding;		/* READs are kept */
 static volatile unsigned int pings;
 static struct disagg_wire_frame held[2 * DEPTH];
 static volatile unsigned int nr_held;
+/* A PING's answer must not come between the header and the payload of a READ's. */
+static pthread_mutex_t answering = PTHREAD_MUTEX_INITIALIZER;
 static bool (*answer_ping)(struct server *s, struct disagg_wire_frame *f);
 
-static bool answer(struct server *s, struct disagg_wire_frame *f)
+static bool answer_locked(struct server *s, struct disagg_wire_frame *f)
 {
 	if (f->op == DISAGG_WIRE_OP_PING) {
 		pings++;
@@ -43,14 +45,26 @@ static bool answer(struct server *s, struct disagg_wire_frame *f)
 	return answer_well(s, f);
 }
 
+static bool answer(struct server *s, struct disagg_wire_frame *f)
+{
+	bool ok;
+
+	pthread_mutex_lock(&answering);
+	ok = answer_locked(s, f);
+	pthread_mutex_unlock(&answering);
+	return ok;
+}
+
 static bool release(struct server *s)
 {
 	bool ok = true;
 
+	pthread_mutex_lock(&answering);
 	holding = false;
 	for (unsigned int i = 0; i < nr_held; i++)
 		ok &= answer_well(s, &held[i]);
 	nr_held = 0;
+	pthread_mutex_unlock(&answering);
 	return ok;
 }
 
