@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Tracepoints: /sys/kernel/tracing/events/disagg. A request passes submit, send
- * (again after its lane was lost), receive and complete; disk N is disaggN.
+ * (again after its lane was lost, or if it came damaged), receive and complete;
+ * disk N is disaggN.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM disagg

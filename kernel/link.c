@@ -129,14 +129,18 @@ static void disagg_link_timer_work(struct work_struct *work)
 static void disagg_lane_lose(struct disagg_lane *lane)
 {
 	struct disagg_link *link = lane->link;
+	bool stuck;
 
 	disagg_tcp_stop(lane, true);
 	disagg_tcp_release(lane);
-	disagg_lane_park(lane);
+	stuck = disagg_lane_park(lane);
 	if (lane->lost)
 		return;
-	/* A lane that comes back again and again and answers nothing was never back. */
-	if (!lane->owed || lane->answered)
+	/*
+	 * A lane that comes back again and again and answers nothing was never back, nor was
+	 * it for a request that no connection answers, whatever else they do.
+	 */
+	if (!lane->owed || (lane->answered && !stuck))
 		lane->lost_since = get_jiffies_64();
 	spin_lock_bh(&link->fail_lock);
 	lane->lost = true;
@@ -749,20 +753,20 @@ static void disagg_lane_end(struct disagg_lane *lane, struct disagg_io *io,
 	lane->rx_have = 0;
 	lane->rx_io = NULL;
 	lane->owed -= io->waited;
+	lane->answered = true;
 	/* Whatever the target says to a PING, it lives. Once unlocked @io is probe_work's. */
 	if (disagg_io_is_probe(lane, io)) {
 		clear_bit_unlock(DISAGG_LANE_PINGED, &lane->flags);
 		return;
 	}
-	lane->answered = true;
 	WRITE_ONCE(lane->replies, lane->replies + 1);
 	disagg_lane_account(lane, io);
 	lane->link->ops->done(io, error, lane->rx_batch);
 }
 
 /*
- * Its payload came damaged: send it again, a copy this time. It was changed on its way, or
- * by who has it written. Called with the lane's slots locked.
+ * Its payload came damaged: send it again, without its pages this time. It was changed on
+ * its way, or by who has it written, who may do so again. Called with the lane's slots locked.
  */
 static void disagg_lane_repeat(struct disagg_lane *lane, struct disagg_io *io)
 {

@@ -21,6 +21,8 @@ struct socket;
 #define DISAGG_NR_OPERATIONS	5
 /* One record of TLS. */
 #define DISAGG_RX_BOUNCE	SZ_16K
+/* A request lost with so many connections is waited for, whatever else is answered. */
+#define DISAGG_LOSSES_MAX	3
 
 /**
  * struct disagg_io - one request on its way through a lane
@@ -40,6 +42,7 @@ struct socket;
  * @splice: the payload's pages may be handed to the socket by reference
  * @waited: it has waited for a lost lane to come back, and is counted in its owed
  * @damaged: how often the target has said that its payload came damaged
+ * @losses: connections that broke before they had answered it, up to DISAGG_LOSSES_MAX
  * @submitted: when the front took it on; nanoseconds, monotonic
  */
 struct disagg_io {
@@ -51,6 +54,7 @@ struct disagg_io {
 	bool splice;
 	bool waited;
 	u8 damaged;
+	u8 losses;
 	u64 submitted;
 };
 
@@ -142,10 +146,10 @@ struct disagg_transport {
  * @generation: how many sockets it has had; guarded by the link's swap_lock
  * @lost: it has no socket; changes under swap_lock and the link's fail_lock
  * @lost_since: jiffies; while @lost, guarded by swap_lock. Since when requests wait for
- *	this lane, if it was lost again before it had answered them
+ *	this lane, if it was lost again before it had answered anything, or them several times
  * @owed: requests that waited for it and are not answered; guarded as the slots are,
  *	as is @answered
- * @answered: some request was, since it got the socket that it has
+ * @answered: some request or PING was, since it got the socket that it has
  * @sent_writes: requests that change data went out on a socket that it has lost, and the
  *	target has not welcomed it since; guarded by swap_lock, as is @in_doubt
  * @in_doubt: such requests were failed; counted in the link's nr_in_doubt
@@ -217,7 +221,7 @@ struct disagg_lane {
 	struct io_comp_batch *rx_batch;	/* of who receives */
 
 	u64 requests;
-	u64 replays;			/* of them, queued again for another socket */
+	u64 replays;			/* of them, queued again */
 	u64 replies;
 	u64 stale;
 	u64 tx_bytes;
@@ -355,7 +359,7 @@ void disagg_tcp_check_state(struct disagg_lane *lane, int err);
 bool disagg_tcp_has_request(const struct disagg_lane *lane, const struct disagg_io *io);
 void disagg_lane_send(struct disagg_lane *lane, struct disagg_io *io, bool last);
 void disagg_lane_kick(struct disagg_lane *lane);
-void disagg_lane_park(struct disagg_lane *lane);
+bool disagg_lane_park(struct disagg_lane *lane);
 void disagg_lane_resume(struct disagg_lane *lane);
 void disagg_lane_end_parked(struct disagg_lane *lane);
 void disagg_lane_drop(struct disagg_lane *lane);

@@ -694,6 +694,7 @@ void disagg_lane_send(struct disagg_lane *lane, struct disagg_io *io, bool last)
 	io->sent = 0;
 	io->waited = false;
 	io->damaged = 0;
+	io->losses = 0;
 	llist_add(&io->node, &lane->tx_new);
 	if (last)
 		disagg_lane_kick(lane);
@@ -718,10 +719,13 @@ static bool disagg_io_writes(const struct disagg_io *io)
  *
  * What the target did of it, if anything, has ended before it welcomes this lane
  * again, so that a request that is sent twice has the effect of one.
+ *
+ * Return: whether there is one that DISAGG_LOSSES_MAX connections have not answered.
  */
-void disagg_lane_park(struct disagg_lane *lane)
+bool disagg_lane_park(struct disagg_lane *lane)
 {
 	struct disagg_io *first, *io;
+	bool stuck = false;
 	u32 tag, n = 0;
 
 	mutex_lock(&lane->tx_mutex);
@@ -736,7 +740,11 @@ void disagg_lane_park(struct disagg_lane *lane)
 		lane->slots[tag].io = NULL;
 		io->sent = 0;
 		lane->sent_writes |= disagg_io_writes(io);
-		n += !disagg_io_is_probe(lane, io);
+		if (!disagg_io_is_probe(lane, io)) {
+			io->losses = min(io->losses + 1, DISAGG_LOSSES_MAX);
+			stuck |= io->losses == DISAGG_LOSSES_MAX;
+			n++;
+		}
 		/* It was being sent, and is still the first in the list. */
 		if (io == first)
 			continue;
@@ -748,6 +756,7 @@ void disagg_lane_park(struct disagg_lane *lane)
 	lane->rx_state = DISAGG_RX_FRAME;
 	WRITE_ONCE(lane->replays, lane->replays + n);
 	mutex_unlock(&lane->tx_mutex);
+	return stuck;
 }
 
 /* All that is queued has waited for the lane. tx_mutex held, nothing is sent. */

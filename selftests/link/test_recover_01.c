@@ -549,9 +549,21 @@ static bool hold_writes(struct server *s, struct disagg_wire_frame *f)
 	return f->op == DISAGG_WIRE_OP_WRITE ? hold(s, f) : answer_well(s, f);
 }
 
-/* One of two requests that wait is answered, the other takes its time: a later loss is new. */
-static void progress(void)
+static volatile unsigned int pings;
+
+static bool hold_writes_count_pings(struct server *s, struct disagg_wire_frame *f)
 {
+	pings += f->op == DISAGG_WIRE_OP_PING;
+	return hold_writes(s, f);
+}
+
+/*
+ * Of two requests that wait one is answered, or none and PINGs are, the other takes its
+ * time: a later loss is a new one.
+ */
+static void progress(bool ping)
+{
+	const char *what = ping ? "PINGs" : "something";
 	struct server s = { .odd = hold, .store = store };
 	struct job j[2] = { { .cpu = -1 }, { .cpu = -1 } };
 	uint64_t start;
@@ -559,25 +571,68 @@ static void progress(void)
 	int fd;
 
 	misbehave = false;
-	fd = make(&s, 1, 30000);
+	fd = make(&s, 1, ping ? 1000 : 30000);
 	device_set(&nl, "n", "d", DISAGG_A_DEVICE_FAIL_FAST, 3000);
 	misbehave = true;
 	job_start(&j[0], fd, true, 0);
-	job_start(&j[1], fd, false, LEN);
+	if (!ping)
+		job_start(&j[1], fd, false, LEN);
 	poll(NULL, 0, 100);
 	serve_end(&s);
 	start = now_ms();
-	s.odd = hold_writes;
-	ok = in_state(LOST) && !renew(&s, 0) && !job_end(&j[1], 5000);
+	s.odd = hold_writes_count_pings;
+	ok = in_state(LOST);
+	pings = 0;
+	ok = ok && !renew(&s, 0) && (ping || !job_end(&j[1], 5000));
 	poll(NULL, 0, 100);
 	while (now_ms() - start < 3300)
 		poll(NULL, 0, 20);
-	ok = ok && !j[0].done;
+	ok = ok && !j[0].done && !pings == !ping;
 	serve_end(&s);
 	misbehave = false;
 	result(in_state(LOST) && !renew(&s, 0) && !job_end(&j[0], 5000) && ok,
-	       "a connection that answers something restarts the clock");
-	unmake(fd, &s, 1, "a connection that answers something");
+	       "a connection that answers %s restarts the clock", what);
+	unmake(fd, &s, 1, what);
+	free(j[0].buf);
+	free(j[1].buf);
+}
+
+/* Each connection does everything but for one request, and breaks: it may be that one's fault. */
+static void poisoned(void)
+{
+	struct server s = { .odd = hold_writes, .store = store };
+	struct job j[2] = { { .cpu = -1 }, { .cpu = -1 } };
+	uint64_t start, took;
+	bool ok = true;
+	int fd, n = 0;
+
+	misbehave = false;
+	fd = make(&s, 1, 30000);
+	device_set(&nl, "n", "d", DISAGG_A_DEVICE_FAIL_FAST, 1500);
+	misbehave = true;
+	start = now_ms();
+	job_start(&j[0], fd, true, 0);
+	for (; ok && n < 50 && !j[0].done; n++) {
+		job_start(&j[1], fd, false, LEN);
+		ok = !job_end(&j[1], 5000);
+		poll(NULL, 0, 200);
+		serve_end(&s);
+		ok = ok && in_state(LOST);
+		poll(NULL, 0, 20);
+		if (j[0].done)
+			break;
+		ok = ok && !renew(&s, 0);
+	}
+	took = now_ms() - start;
+	note("%d connections in %u ms", n, (unsigned int)took);
+	result(ok && job_end(&j[0], 0) == ENOLINK && took >= 1500,
+	       "a request that no connection answers is given up, whatever else they answer");
+	misbehave = false;
+	ok = lane_num(&nl, "n", "d", 0, DISAGG_A_LANE_STATE) == DISAGG_LANE_STATE_LIVE ||
+	     !renew(&s, 0);
+	job_start(&j[0], fd, true, 0);
+	result(ok && !job_end(&j[0], 5000), "and others go on");
+	unmake(fd, &s, 1, "a request that no connection answers");
 	free(j[0].buf);
 	free(j[1].buf);
 }
@@ -721,7 +776,9 @@ int main(void)
 	damaged_write();
 	flapping();
 	asked_while_lost();
-	progress();
+	progress(false);
+	progress(true);
+	poisoned();
 	dead_after();
 	delete_while_lost();
 	result(!node_del(&nl, "n", false) && module_free(), "nothing is left");
