@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """Class storage on a file, and on a loop device where there is one."""
+import contextlib
 import errno
 import fcntl
 import os
@@ -8,6 +9,7 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 
@@ -151,6 +153,18 @@ def reconfigure(d, old, new):
         f.write(text.replace(old, new))
 
 
+def medium_of(d):
+    """What its journal says that leases are in."""
+    with sqlite3.connect(d.state + "/journal.sqlite") as db:
+        (medium,), = db.execute("SELECT DISTINCT medium FROM lease WHERE state = 2")
+    return medium
+
+
+def set_medium(d, medium):
+    with sqlite3.connect(d.state + "/journal.sqlite") as db:
+        db.execute("UPDATE lease SET medium = ?", (medium,))
+
+
 def from_path(d):
     """What its configuration says of the resource from the path on."""
     with open(d.conf) as f:
@@ -178,14 +192,23 @@ def other_device(folder):
             assert d.stop() == 0
             reconfigure(d, f"path: {one}", f"path: {two}")
             said = d.stays_down()
-            assert "is on another device" in said and "not id:device/wwid:" in said, said
+            assert "is in another file or device" in said and "not id:device/wwid:" in said, said
             with open(f"{folder}/file", "wb") as f:
                 f.truncate(16 * MIB)
             reconfigure(d, f"path: {two}", f"path: {folder}/file, direct: no")
-            assert "is on another device" in d.stays_down()
+            assert "is in another file or device" in d.stays_down()
+            # Told in another way, in which this one tells nothing; and the way that it does.
+            reconfigure(d, from_path(d), f"path: {one}}}")
+            for medium, fits in (("id:serial:1", False), (medium_of(d), True)):
+                set_medium(d, medium)
+                if fits:
+                    d.restart()
+                    assert d.stop() == 0
+                else:
+                    assert "not id:serial:1" in d.stays_down()
             # The same device by another name, another one that is said to be meant.
             os.symlink(one, f"{folder}/link")
-            reconfigure(d, f"path: {folder}/file, direct: no", f"path: {folder}/link")
+            reconfigure(d, from_path(d), f"path: {folder}/link}}")
             d.restart()
             assert d.lane(g).read(0, 4096) == b"mine" * 1024
             assert d.stop() == 0
@@ -206,6 +229,138 @@ def other_device(folder):
     finally:
         eventually(lambda: not subprocess.run(["modprobe", "-r", "scsi_debug"], check=False,
                                               capture_output=True).returncode)
+
+
+@contextlib.contextmanager
+def mounted(folder, fs):
+    """Something of file system @fs below @folder, and how to take it away and bring it back."""
+    where = f"{folder}/{fs}"
+    os.mkdir(where)
+    if fs == "ext4":
+        with open(f"{where}.image", "wb") as f:
+            f.truncate(64 * MIB)
+        subprocess.run(["mkfs.ext4", "-q", f"{where}.image"], check=True)
+        mount = ["mount", "-o", "loop", f"{where}.image", where]
+    else:
+        mount = ["mount", "-t", fs, "none", where]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        raise Skip(f"{fs} cannot be mounted here")
+    try:
+        yield (where, lambda: subprocess.run(["umount", where], check=True),
+               lambda: subprocess.run(mount, check=True))
+    finally:
+        subprocess.run(["umount", where], check=False, capture_output=True)
+
+
+def at(**files):
+    """Resources with these ids and files."""
+    return "resources:\n" + "".join(
+        f"- {{id: {i}, class: storage, path: {path}, size: 4MiB, direct: no}}\n"
+        for i, path in files.items())
+
+
+def rewrite(d, resources):
+    with open(d.conf) as f:
+        text = f.read()
+    with open(d.conf, "w") as f:
+        f.write(text[:text.index("resources:")] + resources + "restart-grace: 0s\n")
+
+
+def lend(d, name):
+    """A lease with something in it; the daemon is stopped."""
+    g = d.control().lease(MIB, cls=STORAGE, id=name)
+    d.lane(g).write(0, b"mine" * 1024)
+    assert d.stop() == 0
+    return g
+
+
+def serves(d, g):
+    d.restart()
+    assert d.lane(g).read(0, 4096) == b"mine" * 1024
+    assert d.stop() == 0
+
+
+@test
+def files_that_moved(folder):
+    """files that have changed places, or are gone, are not served, nor made anew."""
+    for fs, swapped in (("ramfs", "were in what is two now"), ("ext4", "not file:")):
+        with mounted(folder, fs) as (where, _, _):
+            here = at(one=f"{where}/a", two=f"{where}/b")
+            with Daemon(folder, here) as d:
+                g = lend(d, b"one")
+                rewrite(d, at(one=f"{where}/b", two=f"{where}/a"))
+                assert swapped in d.stays_down()
+                rewrite(d, here)
+                os.rename(f"{where}/a", f"{where}/c")
+                said = d.stays_down()
+                assert "there are leases in it" in said and "No such file" in said, said
+                assert not os.path.exists(f"{where}/a")
+                # It was moved.
+                rewrite(d, at(one=f"{where}/c", two=f"{where}/b"))
+                serves(d, g)
+                # Cut off, or what somebody has made in its place.
+                os.rename(f"{where}/c", f"{where}/a")
+                rewrite(d, here)
+                for size in 0, MIB - 1:
+                    with open(f"{where}/a", "r+b") as f:
+                        f.truncate(size)
+                    assert "beyond its end" in d.stays_down()
+                    assert os.path.getsize(f"{where}/a") == size
+                # As is said, it ends.
+                rewrite(d, at(one=f"{where}/a", two=f"{where}/b").replace(
+                    "no}", "no, overwrite: yes}", 1))
+                os.unlink(f"{where}/a")
+                d.restart()
+                refused(E_STALE, d.control().release, g)
+                assert os.path.getsize(f"{where}/a") == 4 * MIB
+
+
+@test
+def other_file(folder):
+    """where files can be told apart, one at the same path is another file."""
+    with mounted(folder, "ext4") as (where, umount, mount):
+        here = f"{where}/disk"
+        with Daemon(folder, at(disk=here)) as d:
+            g = lend(d, b"disk")
+            umount()
+            with open(here, "wb") as f:
+                f.truncate(4 * MIB)
+            said = d.stays_down()
+            assert "is in another file" in said and f"{here} is path:" in said, said
+            assert os.listxattr(here) == []
+            os.unlink(here)
+            mount()
+            serves(d, g)
+            # Another id, and another path.
+            os.rename(here, f"{where}/moved")
+            rewrite(d, at(fast=f"{where}/moved"))
+            assert "is offered as fast now" in d.stays_down()
+            rewrite(d, at(fast=f"{where}/moved").replace("no}", "no, read-only: yes}"))
+            said = d.stays_down()
+            assert "would be shown" in said, said
+            # A copy of it, and one with all that it says of itself.
+            rewrite(d, at(disk=here))
+            shutil.copyfile(f"{where}/moved", here)
+            assert "is in another file" in d.stays_down()
+            rewrite(d, at(disk=here).replace("no}", "no, replaced: yes}"))
+            serves(d, g)
+            rewrite(d, at(disk=here))
+            serves(d, g)
+            os.unlink(here)
+            subprocess.run(["cp", "--preserve=xattr", f"{where}/moved", here], check=True)
+            rewrite(d, at(disk=here, fast=f"{where}/moved"))
+            assert "a copy of another resource's file" in d.stays_down()
+
+
+@test
+def memory_before(folder):
+    """a lease of memory is none in a file that is to be made with its resource's id."""
+    with Daemon(folder, "resources:\n- {id: disk, class: memory, size: 4MiB}\n") as d:
+        d.control().lease(MIB)
+        d.kill()
+        rewrite(d, at(disk=f"{folder}/disk"))
+        d.restart()
+        d.control().lease(4 * MIB, cls=STORAGE)
 
 
 @test

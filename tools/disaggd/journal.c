@@ -77,7 +77,7 @@ static const char *const sql[STATEMENTS] = {
 		 " WHERE state < 3 ORDER BY generation",
 	[BY_ID] = "SELECT state FROM lease WHERE id = ?",
 	[BY_TXID] = "SELECT state FROM lease WHERE txid = ?",
-	[ON_RESOURCE] = "SELECT 1 FROM lease WHERE state < 3 AND resource = ? AND"
+	[ON_RESOURCE] = "SELECT 1 FROM lease WHERE state < 3 AND resource = ? AND class = ? AND"
 			" (expires = 0 OR expires > strftime('%s', 'now') * 1000000000)"
 			" LIMIT 1",
 };
@@ -369,12 +369,13 @@ int journal_end(uint64_t generation, const char *why)
 	return change_text(END, generation, why, "end a lease");
 }
 
-bool journal_has_leases(const char *resource)
+bool journal_has_storage(const char *resource)
 {
 	sqlite3_stmt *s = stmts[ON_RESOURCE];
 	int rc;
 
 	sqlite3_bind_text(s, 1, resource, -1, SQLITE_STATIC);
+	sqlite3_bind_int(s, 2, DISAGG_WIRE_CLASS_STORAGE);
 	rc = sqlite3_step(s);
 	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
 		db_error("look for leases");

@@ -62,8 +62,8 @@ int journal_resize(uint64_t generation, uint64_t size);
 int journal_set_medium(uint64_t generation, const char *medium);
 int journal_end(uint64_t generation, const char *why);
 
-/* Whether leases on @resource go on (also when the journal can't be read). */
-bool journal_has_leases(const char *resource);
+/* Whether leases of storage on @resource go on (also when the journal can't be read). */
+bool journal_has_storage(const char *resource);
 
 /*
  * What the journal knows of a lease with this id, or this txid: whether it has ended,

@@ -117,6 +117,7 @@ struct candidate {
 	struct journal_row row;
 	struct resource *resource;	/* NULL: it is no longer offered */
 	bool expired;
+	const char *ends;		/* the configuration gives it up: why; or NULL */
 	struct worker *worker;		/* that an earlier daemon left for it */
 	uint64_t size;			/* that this one serves */
 };
@@ -131,41 +132,77 @@ static bool in_memory(const struct journal_row *row)
 	return row->class == DISAGG_WIRE_CLASS_MEMORY && row->state == JOURNAL_COMMITTED;
 }
 
-/* Why a lease on storage can't go on as it is configured today; NULL: it can. */
-static const char *storage_misfit(const struct candidates *all, const struct candidate *c)
+/* A lease whose resource is not offered is kept aside, and so must be what it is in. */
+static const char *aside_misfit(struct candidate *c)
 {
-	const struct resource *r = c->resource, *other;
 	const struct journal_row *row = &c->row;
+	const struct resource *other = NULL;
 
-	if (!r) {
-		/* It is kept aside, and so must be its place. */
-		other = resource_on_medium(row->medium);
-		if (!other || other->conf->overwrite)
-			return NULL;
+	while ((other = resource_on_medium(row->medium, other))) {
+		if (other->conf->read_only && row->attrs & DISAGG_WIRE_ATTR_READ_ONLY)
+			continue;
+		if (other->conf->overwrite) {
+			c->ends = "what it was in is lent by another id (overwrite)";
+			continue;
+		}
 		log_error("resource %s: %s is offered as %s now", row->resource,
 			  other->conf->path, other->conf->id);
-		return "would be overwritten: give the resource its id back, or say \"overwrite: yes\"";
+		return other->conf->read_only ?
+		       "would be shown: give the resource its id back, or say \"overwrite: yes\"" :
+		       "would be overwritten: give the resource its id back, or say \"overwrite: yes\"";
 	}
+	return NULL;
+}
+
+/* Is what a lease on storage is in not here, but somewhere else or gone? */
+static const char *medium_misfit(const struct candidate *c)
+{
+	const struct resource *r = c->resource, *other = NULL;
+	const struct journal_row *row = &c->row;
+
 	if (resource_is_other_medium(r, row->medium)) {
 		log_error("resource %s: %s is %s, not %s", row->resource, r->conf->path,
 			  *r->medium ? r->medium : "of unknown identity", row->medium);
-		return "is on another device: if it has moved, say \"replaced: yes\"";
+		return "is in another file or device: if it was copied, say \"replaced: yes\"";
 	}
-	other = strcmp(r->medium, row->medium) ? resource_on_medium(row->medium) : NULL;
-	if (other && other != r && !r->conf->replaced) {
+	if (row->offset > r->found || row->size > r->found - row->offset)
+		return "reaches beyond its end: is this the right file or device?";
+	if (!strcmp(r->medium, row->medium) || r->conf->replaced)
+		return NULL;
+	while ((other = resource_on_medium(row->medium, other))) {
+		if (other == r)
+			continue;
 		log_error("resource %s: its leases were in what is %s now", row->resource,
 			  other->conf->id);
 		return "is on another resource: if it was copied, say \"replaced: yes\"";
 	}
+	return NULL;
+}
+
+/* Why a lease on storage can't go on as it is configured today; NULL: it can, or ends. */
+static const char *storage_misfit(const struct candidates *all, struct candidate *c)
+{
+	const struct resource *r = c->resource;
+	const struct journal_row *row = &c->row;
+	const char *why;
+
+	if (!r)
+		return aside_misfit(c);
+	why = medium_misfit(c);
+	if (why && r->conf->overwrite)
+		c->ends = "what it was in is given up (overwrite)";
+	if (why)
+		return c->ends ? NULL : why;
 	if (row->offset > r->capacity || row->size > r->capacity - row->offset)
-		return "reaches beyond its end: is this the right device?";
+		return "has no room on it any more: its size is too small";
 	if ((row->offset | row->size) & (r->conf->block_size - 1))
 		return "is not aligned to its block-size";
 	if (r->conf->read_only)
 		return row->attrs & DISAGG_WIRE_ATTR_READ_ONLY ? NULL :
 			"may write to it: it can't be read-only";
 	for (const struct candidate *o = all->of; o < c; o++)
-		if (o->resource == r && !o->expired && o->row.offset < row->offset + row->size &&
+		if (o->resource == r && !o->expired && !o->ends &&
+		    o->row.offset < row->offset + row->size &&
 		    row->offset < o->row.offset + o->row.size)
 			return "shares its place with another: it must stay read-only";
 	return NULL;
@@ -195,12 +232,12 @@ static const char *memory_misfit(const struct candidates *all, const struct cand
 }
 
 /* Nothing is ended before it is known that all that is to go on can. */
-static int check_candidates(const struct candidates *all)
+static int check_candidates(struct candidates *all)
 {
 	int err = 0;
 
 	for (size_t i = 0; i < all->count; i++) {
-		const struct candidate *c = &all->of[i];
+		struct candidate *c = &all->of[i];
 		const char *why = c->expired ? NULL :
 				  c->row.class == DISAGG_WIRE_CLASS_STORAGE ?
 				  storage_misfit(all, c) : memory_misfit(all, c);
@@ -269,8 +306,8 @@ static int load(struct candidate *c, uint64_t now)
 	}
 	if (in_memory(row) && !c->worker)
 		return end_row(row, "its memory ended with the daemon");
-	if (!r && row->class == DISAGG_WIRE_CLASS_STORAGE && resource_on_medium(row->medium))
-		return end_row(row, "what it was in is lent by another id (overwrite)");
+	if (c->ends)
+		return end_row(row, c->ends);
 	if (!r) {
 		log_warning("lease %llu is on resource %s, which is no longer offered: kept aside",
 			    (unsigned long long)row->generation, row->resource);
@@ -400,6 +437,8 @@ int leases_open(const struct config *config)
 		err = find_workers(&all);
 	if (!err)
 		err = check_candidates(&all);
+	if (!err)
+		err = resources_prepare();
 	if (!err)
 		err = load_all(&all, now);
 	forget_candidates(&all);

@@ -6,8 +6,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <linux/fs.h>
@@ -47,16 +49,10 @@ static int size_file(struct resource *r, const struct stat *st)
 	if (!suits_direct(r))
 		return fail(conf, 0,
 			    "block-size is below what direct I/O to this file needs (direct: no may help)");
-	r->capacity = (uint64_t)st->st_size;
-	if (!conf->size)
-		return 0;
-	if (r->capacity < conf->size) {
-		if (conf->read_only)
-			return fail(conf, 0, "the file is smaller than its size says");
-		if (ftruncate(r->fd, (off_t)conf->size))
-			return fail(conf, errno, "cannot grow the file");
-	}
-	r->capacity = conf->size;
+	r->found = (uint64_t)st->st_size;
+	r->capacity = conf->size ? conf->size : r->found;
+	if (r->capacity > r->found && conf->read_only)
+		return fail(conf, 0, "the file is smaller than its size says");
 	return 0;
 }
 
@@ -69,6 +65,7 @@ static int size_device(struct resource *r)
 		return fail(conf, errno, "cannot read the device's geometry");
 	if (conf->block_size < (uint32_t)logical)
 		return fail(conf, 0, "block-size is below the device's logical block size");
+	r->found = r->capacity;
 	if (conf->size > r->capacity)
 		return fail(conf, 0, "the device is smaller than its size says");
 	if (conf->size)
@@ -119,7 +116,14 @@ static bool read_sysfs(dev_t dev, const char *file, char *line, size_t size)
 	return line[strspn(line, "0-:")];
 }
 
+/* How the names of media begin, and what comes before a partition's number. */
+#define ID		"id:"
+#define FILE_ID		"file:"
+#define PATH		"path:"
 #define PARTITION	" partition "
+
+#define FILE_XATTR	"user.disagg.medium"
+#define FILE_ID_LEN	32
 
 /* CRYPT-LUKS2-UUID-NAME: the name is given anew each time. */
 static void cut_crypt_name(char *id)
@@ -130,67 +134,103 @@ static void cut_crypt_name(char *id)
 		uuid[33] = '\0';
 }
 
-/* What a device says of itself. */
-static bool read_medium_id(struct resource *r, dev_t dev)
+/* Where devices say which they are, best first. */
+static const char *const id_files[] = {
+	"wwid", "device/wwid", "serial", "dm/uuid", "md/uuid",
+};
+
+static bool has_prefix(const char *text, const char *prefix)
 {
-	static const char *const files[] = { "wwid", "device/wwid", "serial", "dm/uuid", "md/uuid" };
-	char value[256], part[16] = "", file[32];
+	return !strncmp(text, prefix, strlen(prefix));
+}
+
+/* What device @dev says of itself in @file; a partition, what its disk does. */
+static bool read_id(dev_t dev, const char *file, char name[JOURNAL_MEDIUM_LEN])
+{
+	char value[256], part[16] = "", from[32];
 	bool is_part = read_sysfs(dev, "partition", part, sizeof(part));
 
-	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
-		snprintf(file, sizeof(file), "%s%s", is_part ? "../" : "", files[i]);
-		if (!read_sysfs(dev, file, value, sizeof(value)))
-			continue;
-		cut_crypt_name(value);
-		snprintf(r->medium, sizeof(r->medium), "id:%s:%s%s%s", files[i], value,
-			 is_part ? PARTITION : "", part);
-		return true;
+	snprintf(from, sizeof(from), "%s%s", is_part ? "../" : "", file);
+	if (!read_sysfs(dev, from, value, sizeof(value)))
+		return false;
+	cut_crypt_name(value);
+	snprintf(name, JOURNAL_MEDIUM_LEN, ID "%s:%s%s%s", file, value,
+		 is_part ? PARTITION : "", part);
+	return true;
+}
+
+/* What disaggd has given to a file, and what moves with it. */
+static bool read_file_id(int fd, char name[JOURNAL_MEDIUM_LEN])
+{
+	char id[FILE_ID_LEN + 1] = "";
+
+	if (fgetxattr(fd, FILE_XATTR, id, FILE_ID_LEN) != FILE_ID_LEN ||
+	    strspn(id, "0123456789abcdef") != FILE_ID_LEN)
+		return false;
+	snprintf(name, JOURNAL_MEDIUM_LEN, FILE_ID "%s", id);
+	return true;
+}
+
+/* The path, if it is one that stays: /dev/sda and the like are given anew at each boot. */
+static bool read_path(const struct resource *r, char name[JOURNAL_MEDIUM_LEN])
+{
+	const char *path = r->conf->path;
+	char *real = NULL;
+
+	if (!r->device)
+		real = realpath(path, NULL);
+	else if (!has_prefix(path, "/dev/disk/") && !has_prefix(path, "/dev/mapper/"))
+		return false;
+	snprintf(name, JOURNAL_MEDIUM_LEN, PATH "%s", real ? real : path);
+	free(real);
+	return true;
+}
+
+static void name_medium(struct resource *r)
+{
+	bool named = false;
+
+	for (size_t i = 0; i < sizeof(id_files) / sizeof(*id_files) && r->device && !named; i++)
+		named = read_id(r->device, id_files[i], r->medium);
+	if (!r->device)
+		named = read_file_id(r->fd, r->medium);
+	if (!named && !read_path(r, r->medium))
+		*r->medium = '\0';
+}
+
+/* What @r is called in the way that @medium is: another kernel may tell other things. */
+static bool named_as(const struct resource *r, const char *medium,
+		     char name[JOURNAL_MEDIUM_LEN])
+{
+	if (has_prefix(medium, PATH))
+		return read_path(r, name);
+	if (has_prefix(medium, FILE_ID))
+		return !r->device && read_file_id(r->fd, name);
+	for (size_t i = 0; i < sizeof(id_files) / sizeof(*id_files); i++) {
+		const char *at = medium + strlen(ID);
+		size_t len = strlen(id_files[i]);
+
+		if (has_prefix(medium, ID) && has_prefix(at, id_files[i]) && at[len] == ':')
+			return r->device && read_id(r->device, id_files[i], name);
 	}
 	return false;
 }
 
-/* Names such as /dev/sda are given anew at each boot, and are no name of a medium. */
-static void name_medium(struct resource *r, const struct stat *st)
-{
-	const char *path = r->conf->path;
-	char *real;
-
-	if (S_ISBLK(st->st_mode)) {
-		if (!read_medium_id(r, st->st_rdev) && (!strncmp(path, "/dev/disk/", 10) ||
-							!strncmp(path, "/dev/mapper/", 12)))
-			snprintf(r->medium, sizeof(r->medium), "path:%s", path);
-		return;
-	}
-	real = realpath(path, NULL);
-	snprintf(r->medium, sizeof(r->medium), "path:%s", real ? real : path);
-	free(real);
-}
-
-static bool has_id(const char *medium)
-{
-	return !strncmp(medium, "id:", 3);
-}
-
 bool resource_is_other_medium(const struct resource *r, const char *medium)
 {
-	const char *of, *end;
+	char name[JOURNAL_MEDIUM_LEN];
 
-	if (!has_id(medium) || r->conf->replaced)
+	/* What has a path only may have been moved. */
+	if (!*medium || has_prefix(medium, PATH) || r->conf->replaced)
 		return false;
-	if (!has_id(r->medium))
-		return true;
-	/* Of kinds that differ nothing can be said: another kernel tells other things. */
-	of = medium + 3;
-	end = strchr(of, ':');
-	return end && !strncmp(r->medium + 3, of, (size_t)(end + 1 - of)) &&
-	       strcmp(r->medium, medium);
+	return !named_as(r, medium, name) || strcmp(name, medium);
 }
 
 /* A partition is a part of its device. */
 static bool overlaps(const char *a, const char *b)
 {
-	const char *part_a = has_id(a) ? strstr(a, PARTITION) : NULL;
-	const char *part_b = has_id(b) ? strstr(b, PARTITION) : NULL;
+	const char *part_a = has_prefix(a, ID) ? strstr(a, PARTITION) : NULL;
+	const char *part_b = has_prefix(b, ID) ? strstr(b, PARTITION) : NULL;
 	size_t len_a = part_a ? (size_t)(part_a - a) : strlen(a);
 	size_t len_b = part_b ? (size_t)(part_b - b) : strlen(b);
 
@@ -198,12 +238,76 @@ static bool overlaps(const char *a, const char *b)
 	       (!part_a || !part_b || !strcmp(part_a, part_b));
 }
 
-const struct resource *resource_on_medium(const char *medium)
+const struct resource *resource_on_medium(const char *medium, const struct resource *after)
 {
-	for (unsigned int i = 0; i < count && *medium; i++)
-		if (!resources[i].conf->read_only && overlaps(resources[i].medium, medium))
-			return &resources[i];
+	const struct resource *r = after ? after + 1 : resources;
+	char name[JOURNAL_MEDIUM_LEN];
+
+	for (; *medium && r < resources + count; r++)
+		if (r->fd >= 0 && named_as(r, medium, name) && overlaps(name, medium))
+			return r;
 	return NULL;
+}
+
+/* A copy has its original's attributes, and would be taken for it. */
+static int check_file_id(const struct resource *r)
+{
+	for (const struct resource *other = resources; other < r; other++)
+		if (has_prefix(r->medium, FILE_ID) && !strcmp(other->medium, r->medium))
+			return fail(r->conf, 0, "it is a copy of another resource's file: "
+				    "setfattr -x " FILE_XATTR " makes it a file of its own");
+	return 0;
+}
+
+static void give_file_id(struct resource *r)
+{
+	char id[FILE_ID_LEN + 1];
+	uint8_t bytes[FILE_ID_LEN / 2];
+
+	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
+		return;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		snprintf(id + 2 * i, 3, "%02x", bytes[i]);
+	if (!fsetxattr(r->fd, FILE_XATTR, id, FILE_ID_LEN, 0))
+		name_medium(r);
+	else if (errno != ENOTSUP)
+		log_warning("resource %s: %s: cannot set " FILE_XATTR
+			    ", so that it is known by its path only: %s",
+			    r->conf->id, r->conf->path, strerror(errno));
+}
+
+/* Both are on disk before a lease is given that needs them. */
+static int prepare(struct resource *r)
+{
+	if (r->fd < 0 || r->device || r->conf->read_only)
+		return 0;
+	if (r->capacity <= r->found && has_prefix(r->medium, FILE_ID))
+		return 0;
+	if (r->capacity > r->found && ftruncate(r->fd, (off_t)r->conf->size))
+		return fail(r->conf, errno, "cannot grow the file");
+	if (!has_prefix(r->medium, FILE_ID))
+		give_file_id(r);
+	return fsync(r->fd) ? fail(r->conf, errno, "cannot write the file out") : 0;
+}
+
+int resources_prepare(void)
+{
+	int err = 0;
+
+	for (unsigned int i = 0; i < count && !err; i++)
+		err = prepare(&resources[i]);
+	return err;
+}
+
+static const char *why_not_opened(const struct resource_config *conf, int err)
+{
+	if (err == EINVAL && conf->direct)
+		return "cannot open for direct I/O (direct: no may help)";
+	if (err != ENOENT || !journal_has_storage(conf->id))
+		return "cannot open";
+	if (has_prefix(conf->path, "/dev/"))
+		return "there are leases in it (is the device there?)";
+	return "there are leases in it (is its file system mounted? \"overwrite: yes\" gives them up)";
 }
 
 static int open_storage(struct resource *r)
@@ -220,25 +324,27 @@ static int open_storage(struct resource *r)
 			*p = '?';
 	if (!stat(conf->path, &st) && S_ISBLK(st.st_mode))
 		flags |= O_EXCL;	/* refuses a device that is mounted */
-	else if (conf->size && !conf->read_only && !journal_has_leases(conf->id))
+	else if (conf->size && !conf->read_only &&
+		 (conf->overwrite || !journal_has_storage(conf->id)))
 		flags |= O_CREAT;
 	if (conf->direct)
 		flags |= O_DIRECT;
 	r->fd = open(conf->path, flags, 0600);
 	if (r->fd < 0) {
 		err = errno;
-		return fail(conf, err, err == EINVAL && conf->direct ?
-			    "cannot open for direct I/O (direct: no may help)" :
-			    err == ENOENT && journal_has_leases(conf->id) ?
-			    "there are leases in it (is its file system mounted?)" :
-			    "cannot open");
+		return fail(conf, err, why_not_opened(conf, err));
 	}
 	if (fstat(r->fd, &st))
 		return fail(conf, errno, "cannot stat");
 	err = claim(r, &st);
 	if (err)
 		return err;
-	name_medium(r, &st);
+	if (S_ISBLK(st.st_mode))
+		r->device = st.st_rdev;
+	name_medium(r);
+	err = check_file_id(r);
+	if (err)
+		return err;
 	if (S_ISBLK(st.st_mode))
 		err = size_device(r);
 	else if (S_ISREG(st.st_mode))

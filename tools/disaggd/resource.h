@@ -4,6 +4,7 @@
 #define DISAGGD_RESOURCE_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "config.h"
 #include "journal.h"
@@ -12,29 +13,39 @@
  * struct resource - one resource at work
  * @conf: from the configuration, which outlives it
  * @capacity: bytes
+ * @found: storage: bytes that were there at the start
  * @fd: storage: held open, so that nothing else takes the device; -1
+ * @device: storage: its number; zero, a file
  * @model: what it is made of, for people
  * @medium: storage: which file or device it is, over restarts: "id:", where that is said
- *	in sysfs, and what; "path:" and a path that stays; or nothing, which is not known
+ *	in sysfs, and what; "file:" and what disaggd has given it as an extended attribute;
+ *	"path:" and a path that stays; or nothing, which is not known
  */
 struct resource {
 	const struct resource_config *conf;
 	uint64_t capacity;
+	uint64_t found;
 	int fd;
+	dev_t device;
 	char model[DISAGG_WIRE_NAME_LEN];
 	char medium[JOURNAL_MEDIUM_LEN];
 };
 
 /* Open all resources, once the journal is; 0 or -errno after logging why. */
 int resources_open(const struct config *config);
+/*
+ * Grow files to their size, and give them a name that stays with them, once it is known that
+ * they are those that leases are in; 0 or -errno after logging why.
+ */
+int resources_prepare(void);
 void resources_close(void);
 
 unsigned int resources_count(void);
 struct resource *resource_at(unsigned int i);
-/* Whether @medium is a device that says which it is, and @r is certainly not that one. */
+/* Whether @medium is a file or device that says which it is, and @r does not say that. */
 bool resource_is_other_medium(const struct resource *r, const char *medium);
-/* A resource that can be written to and is this file or device, or a part of it; or NULL. */
-const struct resource *resource_on_medium(const char *medium);
+/* The next resource after @after, or NULL, that is this file or device, or a part of it. */
+const struct resource *resource_on_medium(const char *medium, const struct resource *after);
 /* NULL if there is none of this name. */
 struct resource *resource_find(const char *id);
 
