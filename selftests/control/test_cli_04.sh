@@ -30,7 +30,13 @@ broken_second()
 	check "$1: nothing is left" nothing_left t1 t2
 }
 
-ktap_plan 59
+# node_is NAME STATE
+node_is()
+{
+	[ "$(json '.node.state' "$D" -j node show "$1")" = "$2" ]
+}
+
+ktap_plan 64
 
 "$D" node create full --memory 128MiB --target t1 >/dev/null || die "no node"
 check_fails 4 'not enough memory: asked 4 KiB' "a full target" \
@@ -58,6 +64,12 @@ start_target q "{id: dram, class: memory, size: 64MiB}" -- "quota: {max-leases: 
 check_fails 4 'rolled back' "a quota that is used up in the midst" \
 	"$D" node create n1 --memory 16M,16M --target q
 check "a quota that is used up in the midst: nothing is left" nothing_left q
+check_eq "it is asked twice again, since it may have been a race" \
+	"$(grep -c reserved "$WORK/target-q/log")" 3
+start_fake q2 proxy "$(target_port q)" 'inventory#2=close'
+check_fails 6 'node n1 was rolled back' "a target that is gone after the first try" \
+	"$D" node create n1 --memory 16M,16M --target q2
+stop_fake q2
 check "what it has room for is granted" "$D" node create n1 --memory 16M --target q
 "$D" node delete n1 >/dev/null
 check "the rest is had elsewhere" "$D" node create n1 --memory 16M,16M
@@ -72,6 +84,16 @@ stop_target q
 for pid in $(target_workers t1); do kill -STOP "$pid"; done
 check "workers that hang cost a delete time only" within 20 "$D" node delete n1
 check "nothing is left of them" nothing_left t1
+"$D" node create n1 --memory 16M --target t1 >/dev/null || die "no node"
+for pid in $(target_workers t1); do kill -STOP "$pid"; done
+"$D" node delete n1 >/dev/null 2>&1 &
+delete=$!
+wait_for 20 node_is n1 releasing
+kill -TERM $delete
+wait $delete
+check "a delete that is cut off says what is left to do" node_is n1 releasing
+check "which the next one does" within 20 "$D" node delete n1
+check "and nothing is left, once its worker is dead" wait_for 20 nothing_left t1
 # Among several that fail the first one's reason is the command's.
 "$D" node create n1 --memory 1M --target t1 >/dev/null
 "$D" target remove t2 >/dev/null
@@ -147,7 +169,7 @@ wait_for 20 fake_saw t2 'release#1'
 kill -INT $create
 rc=0
 wait $create || rc=$?
-check_eq "interrupted while undoing: no other try" "$rc $(grep -c interrupted "$WORK/out")" "1 1"
+check_eq "interrupted while undoing: no other try" "$rc $(grep -c interrupted "$WORK/out")" "6 1"
 check_eq "only the other node is there" \
 	"$(json '[.nodes[] | .name + "=" + .state] | join(" ")' "$D" -j node list)" "n2=up"
 "$D" node delete n2 >/dev/null

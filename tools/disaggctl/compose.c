@@ -52,11 +52,14 @@ int finish_release(struct dsg_record *record, uint64_t wait_ns, bool patient,
 		   struct dsg_fault *fault)
 {
 	struct dsg_fault save;
-	int err = dsg_release_leases(record, wait_ns, patient, fault);
+	int err;
 
+	/* First, since it may be cut off; should it fail, they are given back all the same. */
+	record->state = DSG_RECORD_RELEASING;
+	dsg_record_save(record, &save);
+	err = dsg_release_leases(record, wait_ns, patient, fault);
 	if (!err)
 		return dsg_record_remove(record->name, fault);
-	record->state = DSG_RECORD_RELEASING;
 	if (dsg_record_save(record, &save))
 		*fault = save;
 	return err;

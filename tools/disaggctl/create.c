@@ -17,6 +17,7 @@
 #include "timers.h"
 
 #define RACES_MAX		8	/* lost to other creates, before giving up */
+#define REFUSED_AGAIN_MAX	2	/* where there is no other place */
 
 static struct {
 	struct text_list memory;
@@ -217,9 +218,11 @@ int record_of_spec(const struct dsg_spec *spec, struct dsg_record *record,
 
 /**
  * struct refusals - what did not take a device although there seemed to be room for it
+ * @again: how often they were asked again all the same
  * @most: so many it took before
  */
 struct refusals {
+	unsigned int again;
 	size_t count;
 	struct {
 		char target[DISAGG_WIRE_NAME_LEN];
@@ -267,7 +270,7 @@ static size_t most_on(const struct refusals *refusals, const char *target, const
 
 /* Fill in target and resource of every device that has none. */
 static int plan_devices(struct dsg_record *record, const struct dsg_probe *probes, size_t count,
-			const struct refusals *refusals, struct dsg_fault *fault)
+			struct refusals *refusals, struct dsg_fault *fault)
 {
 	struct dsg_plan_want wants[DSG_PLAN_WANTS_MAX];
 	struct dsg_plan_resource *resources;
@@ -313,8 +316,9 @@ static int plan_devices(struct dsg_record *record, const struct dsg_probe *probe
 		};
 	}
 	err = wanted ? dsg_plan(wants, wanted, resources, n, fault) : 0;
-	if (err == DSG_NO_SPACE && refusals->count) {
+	if (err == DSG_NO_SPACE && refusals->count && refusals->again < REFUSED_AGAIN_MAX) {
 		/* Then it may have been a race only. */
+		refusals->again++;
 		for (size_t j = 0; j < n; j++)
 			resources[j].most = SIZE_MAX;
 		err = dsg_plan(wants, wanted, resources, n, fault);
@@ -332,7 +336,7 @@ static int plan_devices(struct dsg_record *record, const struct dsg_probe *probe
 }
 
 static int place_beside(struct cli *cli, struct dsg_record *record, const char *target,
-			const struct refusals *refusals, struct dsg_fault *fault)
+			struct refusals *refusals, struct dsg_fault *fault)
 {
 	struct dsg_fault missing = { .code = DSG_OK };
 	struct dsg_probe *probes;
@@ -362,7 +366,7 @@ static int place_beside(struct cli *cli, struct dsg_record *record, const char *
 int place(struct cli *cli, struct dsg_record *record, const char *target,
 	  struct dsg_fault *fault)
 {
-	static const struct refusals none;
+	struct refusals none = { .count = 0 };
 
 	return place_beside(cli, record, target, &none, fault);
 }
@@ -504,6 +508,8 @@ int place_and_compose(struct cli *cli, struct dsg_netlink *nl, struct dsg_record
 {
 	struct dsg_record_device *asked = calloc(record->count, sizeof(*asked));
 	struct refusals refusals = { .count = 0 };
+	bool undone = false;	/* leases of an earlier try */
+	struct dsg_fault last = { .code = DSG_OK };
 	int err = 0;
 
 	if (!asked)
@@ -514,6 +520,9 @@ int place_and_compose(struct cli *cli, struct dsg_netlink *nl, struct dsg_record
 		err = interrupt_check(fault);
 		if (!err)
 			err = place_beside(cli, record, target, &refusals, fault);
+		/* What it was refused for says more than that there is no other place. */
+		if (err == DSG_NO_SPACE && refusals.again == REFUSED_AGAIN_MAX)
+			*fault = last;
 		if (interrupt_check(fault))
 			err = fault->code;
 		if (err)
@@ -521,11 +530,20 @@ int place_and_compose(struct cli *cli, struct dsg_netlink *nl, struct dsg_record
 		err = compose(cli, nl, record, owner, fault);
 		if (err != DSG_NO_SPACE)
 			break;
+		undone = true;
+		last = *fault;
 		note_refusal(&refusals, record);
-		if (start_over(record, asked, fault))
+		if (start_over(record, asked, fault)) {
+			err = fault->code;
 			break;
+		}
 	}
 	free(asked);
+	if (undone && err && err != DSG_NO_SPACE && err != DSG_ROLLED_BACK &&
+	    err != DSG_ROLLBACK_INCOMPLETE) {
+		dsg_fault_prefix(fault, "node %s was rolled back: ", record->name);
+		err = fault->code = DSG_ROLLED_BACK;
+	}
 	return err;
 }
 

@@ -8,9 +8,9 @@
 /*
  * Release every lease of @record that isn't released. A target has @wait_ns to answer,
  * whatever it, or the name service, does; if @patient, one that has answered gets what it
- * may need for ending workers and freeing memory on top, 45 s at most. Each that succeeds has step RELEASED
- * afterwards, also when others fail: then the first failure, in the order of the
- * devices, is described. The record isn't written.
+ * may need for ending workers and freeing memory on top, 45 s at most. Each that succeeds
+ * has step RELEASED afterwards, also when others fail: then the first failure, in the order
+ * of the devices, is described. The record isn't written.
  */
 int dsg_release_leases(struct dsg_record *record, uint64_t wait_ns, bool patient,
 		       struct dsg_fault *fault);
