@@ -21,7 +21,7 @@ struct socket;
 #define DISAGG_NR_OPERATIONS	5
 /* One record of TLS. */
 #define DISAGG_RX_BOUNCE	SZ_16K
-/* A request lost with so many connections is waited for, whatever else is answered. */
+/* When so many connections did not answer the oldest request, it does not matter what else. */
 #define DISAGG_LOSSES_MAX	3
 
 /**
@@ -42,7 +42,8 @@ struct socket;
  * @splice: the payload's pages may be handed to the socket by reference
  * @waited: it has waited for a lost lane to come back, and is counted in its owed
  * @damaged: how often the target has said that its payload came damaged
- * @losses: connections that broke before they had answered it, up to DISAGG_LOSSES_MAX
+ * @losses: connections that broke when it was the oldest that they had not answered, up to
+ *	DISAGG_LOSSES_MAX
  * @submitted: when the front took it on; nanoseconds, monotonic
  */
 struct disagg_io {

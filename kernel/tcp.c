@@ -713,6 +713,17 @@ static bool disagg_io_writes(const struct disagg_io *io)
 	}
 }
 
+/* Before all that are younger. tx_mutex held. */
+static void disagg_lane_requeue(struct disagg_lane *lane, struct disagg_io *io)
+{
+	struct llist_node **at = &lane->tx_list;
+
+	while (*at && llist_entry(*at, struct disagg_io, node)->submitted < io->submitted)
+		at = &(*at)->next;
+	io->node.next = *at;
+	*at = &io->node;
+}
+
 /**
  * disagg_lane_park - queue again what was sent and not answered
  * @lane: a lane that is silenced; the link's swap_lock is held
@@ -720,16 +731,20 @@ static bool disagg_io_writes(const struct disagg_io *io)
  * What the target did of it, if anything, has ended before it welcomes this lane
  * again, so that a request that is sent twice has the effect of one.
  *
- * Return: whether there is one that DISAGG_LOSSES_MAX connections have not answered.
+ * The oldest goes first, so that it has an answer if a connection answers anything, and then
+ * the next. Return: whether DISAGG_LOSSES_MAX connections have not answered the oldest.
  */
 bool disagg_lane_park(struct disagg_lane *lane)
 {
-	struct disagg_io *first, *io;
+	struct disagg_io *first, *io, *oldest = NULL;
 	bool stuck = false;
 	u32 tag, n = 0;
 
 	mutex_lock(&lane->tx_mutex);
 	first = disagg_lane_next(lane);
+	/* It was being sent, and is still in the list. */
+	if (first && lane->slots[le32_to_cpu(first->frame.tag)].io == first)
+		lane->tx_list = first->node.next;
 	for (tag = 0; tag <= lane->link->depth; tag++) {
 		io = lane->slots[tag].io;
 		/* Its payload was on its way in. */
@@ -741,15 +756,15 @@ bool disagg_lane_park(struct disagg_lane *lane)
 		io->sent = 0;
 		lane->sent_writes |= disagg_io_writes(io);
 		if (!disagg_io_is_probe(lane, io)) {
-			io->losses = min(io->losses + 1, DISAGG_LOSSES_MAX);
-			stuck |= io->losses == DISAGG_LOSSES_MAX;
 			n++;
+			if (!oldest || io->submitted < oldest->submitted)
+				oldest = io;
 		}
-		/* It was being sent, and is still the first in the list. */
-		if (io == first)
-			continue;
-		io->node.next = lane->tx_list;
-		lane->tx_list = &io->node;
+		disagg_lane_requeue(lane, io);
+	}
+	if (oldest) {
+		oldest->losses = min(oldest->losses + 1, DISAGG_LOSSES_MAX);
+		stuck = oldest->losses == DISAGG_LOSSES_MAX;
 	}
 	lane->rx_io = NULL;
 	lane->rx_have = 0;

@@ -24,6 +24,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -769,6 +771,32 @@ DG_FN void serve_end(struct server *s)
 	shutdown(s->fd, SHUT_RDWR);
 	pthread_join(s->thread, NULL);
 	close(s->fd);
+}
+
+/* ---- the disk ---- */
+
+/* Until the disk has a request, which may wait for a lane yet. */
+DG_FN void wait_submitted(int fd)
+{
+	unsigned int reads = 0, writes = 0;
+	struct stat st;
+	char path[64];
+	FILE *f;
+
+	if (fstat(fd, &st))
+		bail("no disk");
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/inflight", major(st.st_rdev),
+		 minor(st.st_rdev));
+	for (int i = 0; i < 1000; i++) {
+		f = fopen(path, "re");
+		if (!f || fscanf(f, "%u %u", &reads, &writes) != 2)
+			bail(path);
+		fclose(f);
+		if (reads || writes)
+			return;
+		poll(NULL, 0, 10);
+	}
+	bail("no request comes");
 }
 
 /* ---- the module ---- */

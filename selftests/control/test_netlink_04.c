@@ -188,7 +188,9 @@ static int fd_connecting(int *peer)
 		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 		if (connect(fd, (void *)&addr, sizeof(addr)) && errno != EINPROGRESS)
 			bail("connect");
-		if (getpeername(fd, (void *)&to, &len))
+		/* It is not just about to come, either. */
+		if (getpeername(fd, (void *)&to, &len) &&
+		    !poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, 200))
 			break;
 	}
 	/* The listener ends with the process. */

@@ -444,7 +444,9 @@ static void start_holder(void)
 {
 	if (pthread_create(&holder, NULL, holder_main, NULL))
 		bail("no thread");
-	poll(NULL, 0, 200);
+	/* Once its fault is there it is in the midst of send(). */
+	if (poll(&(struct pollfd){ .fd = uffd, .events = POLLIN }, 1, 10000) != 1)
+		bail("nobody holds the socket's lock");
 }
 
 static void let_go(void)

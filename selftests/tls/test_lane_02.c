@@ -287,7 +287,7 @@ static void silence(void)
 	fd = make_device(&nl, &d);
 	misbehave = true;
 	job_start(&j, fd, true, LEN);
-	poll(NULL, 0, 300);
+	wait_submitted(fd);
 	result(!j.done && goes_at_once(&nl), "a silent target: its device goes at once");
 	result(job_end(&j, 2000) == EIO && is_closed(s.fd), "who waited is told");
 	close(fd);
@@ -311,6 +311,7 @@ static void silence(void)
 		fd = open_disk(id, O_RDWR | O_DIRECT);
 	}
 	job_start(&j, fd, true, EARLY_LEN);
+	wait_submitted(fd);
 	poll(NULL, 0, 500);
 	result(!j.done && goes_at_once(&nl), "a target that takes nothing: its device goes at once");
 	result(job_end(&j, 2000) == EIO, "who waited is told, too");
