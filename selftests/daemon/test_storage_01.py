@@ -171,18 +171,36 @@ def from_path(d):
         return re.search("path: .*", f.read())[0]
 
 
-@test
-def other_device(folder):
-    """a lease is served from its own device only, whatever that is called."""
-    if subprocess.run(["modprobe", "scsi_debug", "dev_size_mb=16", "num_tgts=2", "num_parts=1"],
+@contextlib.contextmanager
+def two_disks(*options):
+    """Of 16 MiB, with a partition each."""
+    if subprocess.run(["modprobe", "scsi_debug", "dev_size_mb=16", "num_parts=1", *options],
                       check=False, capture_output=True).returncode:
         raise Skip("no scsi_debug")
     try:
         found = lambda: sorted(b for b in os.listdir("/sys/block") if "pseudo" in os.path.realpath(
             f"/sys/block/{b}") and os.path.exists(f"/dev/{b}1"))
         eventually(lambda: len(found()) == 2)
-        one, two = (f"/dev/{b}" for b in found())
         subprocess.run(["udevadm", "settle"], check=False)
+        yield [f"/dev/{b}" for b in found()]
+    finally:
+        eventually(lambda: not subprocess.run(["modprobe", "-r", "scsi_debug"], check=False,
+                                              capture_output=True).returncode)
+
+
+@test
+def one_device_twice(folder):
+    """one device that has two names is one device."""
+    with two_disks("add_host=2", "vpd_use_hostno=0") as (one, two):
+        said = Daemon(folder, f"resources:\n- {{id: one, class: storage, path: {one}}}\n"
+                      f"- {{id: two, class: storage, path: {two}}}\n").stays_down()
+        assert "another resource has the same device" in said, said
+
+
+@test
+def other_device(folder):
+    """a lease is served from its own device only, whatever that is called."""
+    with two_disks("num_tgts=2") as (one, two):
         with Daemon(folder, config(one)) as d:
             c = d.control()
             table = c.reserve(MIB, cls=STORAGE)     # of partitions
@@ -226,9 +244,6 @@ def other_device(folder):
             reconfigure(d, from_path(d), f"path: {two}}}")
             d.restart()
             assert d.control().inventory()["fast"]["available"] == 16 * MIB
-    finally:
-        eventually(lambda: not subprocess.run(["modprobe", "-r", "scsi_debug"], check=False,
-                                              capture_output=True).returncode)
 
 
 @contextlib.contextmanager
@@ -306,10 +321,11 @@ def files_that_moved(folder):
                         f.truncate(size)
                     assert "beyond its end" in d.stays_down()
                     assert os.path.getsize(f"{where}/a") == size
-                # As is said, it ends.
-                rewrite(d, at(one=f"{where}/a", two=f"{where}/b").replace(
-                    "no}", "no, overwrite: yes}", 1))
+                # It is lost, says the operator.
                 os.unlink(f"{where}/a")
+                assert "--end-lease" in d.stays_down()
+                assert f"lease {g.generation}: {MIB} bytes of one for n/d" in d.amend()[1]
+                d.amend(g.generation)
                 d.restart()
                 refused(E_STALE, d.control().release, g)
                 assert os.path.getsize(f"{where}/a") == 4 * MIB
@@ -350,6 +366,46 @@ def other_file(folder):
             subprocess.run(["cp", "--preserve=xattr", f"{where}/moved", here], check=True)
             rewrite(d, at(disk=here, fast=f"{where}/moved"))
             assert "a copy of another resource's file" in d.stays_down()
+
+
+@test
+def ended_by_hand(folder):
+    """leases are ended by number, not beside a daemon, and nothing else is."""
+    with Daemon(folder, config(folder + "/disk", size="8MiB", direct="no")) as d:
+        g = [d.control().lease(MIB, cls=STORAGE) for _ in range(3)]
+        code, said = d.amend(g[0].generation)
+        assert code == 1 and "in use by another disaggd" in said, said
+        d.lane(g[1]).write(0, b"mine" * 1024)
+        assert d.stop() == 0
+        for wrong in ("", "0", "x", "1x", "-1", "99", "99999999999999999999"):
+            code, said = d.amend(wrong)
+            assert code == 1 and (wrong or "is no lease's") in said, (wrong, said)
+        code, said = d.amend()
+        assert code == 0 and [line.split()[1] for line in said.splitlines()] == [
+            f"{x.generation}:" for x in g], said
+        code, said = d.amend(g[2].generation, g[0].generation)
+        assert code == 0 and len(said.splitlines()) == 2, said
+        assert d.amend(g[0].generation)[0] == 1
+        # What cannot be read keeps nobody from ending it.
+        with sqlite3.connect(d.state + "/journal.sqlite") as db:
+            db.execute("INSERT INTO lease (generation, id, txid, token, state, class, attrs, size,"
+                       " start, lease_ns, expires, resource, node, device, host, tenant)"
+                       " VALUES (9, x'09', x'09', x'', 2, 2, 0, 4096, 0, 0, 0, 'disk', '', '', '',"
+                       " 'default')")
+        assert "generation 9 is damaged" in d.stays_down()
+        assert d.amend(9)[0] == 0
+        d.restart()
+        assert set(d.control().leases()) == {g[1].lease}
+        assert d.lane(g[1]).read(0, 4096) == b"mine" * 1024
+        refused(E_STALE, d.control().release, g[0])
+
+
+@test
+def not_below_dev(folder):
+    """a device that is missing is not made as a file."""
+    d = Daemon(folder, config("/dev/disk-that-is-missing", size="4MiB"))
+    assert "No such file" in d.stays_down()
+    assert not os.path.exists("/dev/disk-that-is-missing")
 
 
 @test

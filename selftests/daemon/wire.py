@@ -416,6 +416,13 @@ class Daemon:
         assert r.returncode == 1, r
         return r.stderr
 
+    def amend(self, *generations):
+        """disaggd --end-lease: its exit status, and what it says."""
+        r = subprocess.run([self.binary, "--config", self.conf, "--end-lease", "--",
+                            *map(str, generations)], capture_output=True, text=True,
+                           timeout=60, check=False)
+        return r.returncode, r.stdout + r.stderr
+
     def workers(self):
         """Process ids of its workers."""
         found = subprocess.run(["pgrep", "-P", str(self.process.pid)], stdout=subprocess.PIPE,

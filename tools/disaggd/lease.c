@@ -179,7 +179,7 @@ static const char *medium_misfit(const struct candidate *c)
 	return NULL;
 }
 
-/* Why a lease on storage can't go on as it is configured today; NULL: it can, or ends. */
+/* Why a lease on storage can't go on as it is configured today; NULL: it can, or is to end. */
 static const char *storage_misfit(const struct candidates *all, struct candidate *c)
 {
 	const struct resource *r = c->resource;
@@ -189,10 +189,8 @@ static const char *storage_misfit(const struct candidates *all, struct candidate
 	if (!r)
 		return aside_misfit(c);
 	why = medium_misfit(c);
-	if (why && r->conf->overwrite)
-		c->ends = "what it was in is given up (overwrite)";
 	if (why)
-		return c->ends ? NULL : why;
+		return why;
 	if (row->offset > r->capacity || row->size > r->capacity - row->offset)
 		return "has no room on it any more: its size is too small";
 	if ((row->offset | row->size) & (r->conf->block_size - 1))
@@ -248,6 +246,8 @@ static int check_candidates(struct candidates *all)
 			  (unsigned long long)c->row.generation, c->row.resource, why);
 		err = -ERANGE;
 	}
+	if (err)
+		log_error("a lease whose data is lost is ended by disaggd --end-lease LEASE");
 	return err;
 }
 

@@ -18,6 +18,7 @@
 
 #include "announce.h"
 #include "config.h"
+#include "end.h"
 #include "file.h"
 #include "journal.h"
 #include "lease.h"
@@ -228,6 +229,24 @@ out_lock:
 	return err;
 }
 
+/* What a daemon's start may need; not beside one. */
+static int amend(const struct config *config, char *const *generations)
+{
+	int lock, err;
+
+	umask(0077);
+	lock = state_lock(config->state_dir);
+	if (lock < 0)
+		return lock;
+	err = journal_open(config->state_dir);
+	if (!err) {
+		err = end_leases(generations);
+		journal_close();
+	}
+	close(lock);
+	return err;
+}
+
 /* The daemon itself never has them in its memory. */
 static int check_keys(const struct config *config)
 {
@@ -248,9 +267,12 @@ static int check_keys(const struct config *config)
 static void usage(FILE *to)
 {
 	fputs("Usage: disaggd [OPTION]...\n"
+	      "       disaggd [-c FILE] --end-lease [LEASE]...\n"
 	      "Offer this host's memory and storage to other hosts.\n\n"
 	      "  -c, --config FILE  configuration (default " CONFIG_PATH ")\n"
 	      "      --check        check the configuration and exit\n"
+	      "      --end-lease    end these leases, whose data is lost, or print those there are,\n"
+	      "                     and exit; not while disaggd runs\n"
 	      "  -f, --foreground   stay in the foreground (always so)\n"
 	      "  -V, --version      print the version and exit\n"
 	      "  -h, --help         print this and exit\n\n"
@@ -262,6 +284,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "check", no_argument, NULL, 'C' },
+		{ "end-lease", no_argument, NULL, 'E' },
 		{ "foreground", no_argument, NULL, 'f' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
@@ -269,7 +292,7 @@ int main(int argc, char **argv)
 	};
 	const char *path = CONFIG_PATH;
 	struct config *config;
-	bool check = false;
+	bool check = false, end = false;
 	int c, err;
 
 	dsg_standard_fds();
@@ -290,6 +313,9 @@ int main(int argc, char **argv)
 		case 'C':
 			check = true;
 			break;
+		case 'E':
+			end = true;
+			break;
 		case 'f':
 			break;
 		case 'V':
@@ -303,7 +329,7 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (optind < argc) {
+	if ((optind < argc && !end) || (check && end)) {
 		usage(stderr);
 		return 2;
 	}
@@ -317,7 +343,7 @@ int main(int argc, char **argv)
 		config_free(config);
 		return err ? 2 : 0;
 	}
-	err = run(config);
+	err = end ? amend(config, argv + optind) : run(config);
 	config_free(config);
 	return err ? 1 : 0;
 }

@@ -249,45 +249,56 @@ const struct resource *resource_on_medium(const char *medium, const struct resou
 	return NULL;
 }
 
-/* A copy has its original's attributes, and would be taken for it. */
-static int check_file_id(const struct resource *r)
+/*
+ * A device may have several nodes, but for what this host puts together, whose UUID may be a
+ * copy. A copy of a file has its original's attributes.
+ */
+static int check_medium(const struct resource *r)
 {
-	for (const struct resource *other = resources; other < r; other++)
-		if (has_prefix(r->medium, FILE_ID) && !strcmp(other->medium, r->medium))
-			return fail(r->conf, 0, "it is a copy of another resource's file: "
-				    "setfattr -x " FILE_XATTR " makes it a file of its own");
+	for (const struct resource *other = resources; other < r; other++) {
+		if (!*r->medium || !overlaps(other->medium, r->medium) ||
+		    has_prefix(r->medium, ID "dm/") || has_prefix(r->medium, ID "md/"))
+			continue;
+		return fail(r->conf, 0, has_prefix(r->medium, FILE_ID) ?
+			    "it is a copy of another resource's file: setfattr -x "
+			    FILE_XATTR " makes it a file of its own" :
+			    "another resource has the same device");
+	}
 	return 0;
 }
 
-static void give_file_id(struct resource *r)
+static bool give_file_id(struct resource *r)
 {
 	char id[FILE_ID_LEN + 1];
 	uint8_t bytes[FILE_ID_LEN / 2];
 
 	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
-		return;
+		return false;
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		snprintf(id + 2 * i, 3, "%02x", bytes[i]);
-	if (!fsetxattr(r->fd, FILE_XATTR, id, FILE_ID_LEN, 0))
+	if (!fsetxattr(r->fd, FILE_XATTR, id, FILE_ID_LEN, 0)) {
 		name_medium(r);
-	else if (errno != ENOTSUP)
+		return true;
+	}
+	if (errno != ENOTSUP)
 		log_warning("resource %s: %s: cannot set " FILE_XATTR
 			    ", so that it is known by its path only: %s",
 			    r->conf->id, r->conf->path, strerror(errno));
+	return false;
 }
 
-/* Both are on disk before a lease is given that needs them. */
 static int prepare(struct resource *r)
 {
+	bool changed = r->capacity > r->found;
+
 	if (r->fd < 0 || r->device || r->conf->read_only)
 		return 0;
-	if (r->capacity <= r->found && has_prefix(r->medium, FILE_ID))
-		return 0;
-	if (r->capacity > r->found && ftruncate(r->fd, (off_t)r->conf->size))
+	if (changed && ftruncate(r->fd, (off_t)r->conf->size))
 		return fail(r->conf, errno, "cannot grow the file");
-	if (!has_prefix(r->medium, FILE_ID))
-		give_file_id(r);
-	return fsync(r->fd) ? fail(r->conf, errno, "cannot write the file out") : 0;
+	if (!has_prefix(r->medium, FILE_ID) && give_file_id(r))
+		changed = true;
+	/* On disk before a lease is given that needs it. */
+	return changed && fsync(r->fd) ? fail(r->conf, errno, "cannot write the file out") : 0;
 }
 
 int resources_prepare(void)
@@ -305,9 +316,16 @@ static const char *why_not_opened(const struct resource_config *conf, int err)
 		return "cannot open for direct I/O (direct: no may help)";
 	if (err != ENOENT || !journal_has_storage(conf->id))
 		return "cannot open";
-	if (has_prefix(conf->path, "/dev/"))
-		return "there are leases in it (is the device there?)";
-	return "there are leases in it (is its file system mounted? \"overwrite: yes\" gives them up)";
+	return has_prefix(conf->path, "/dev/") ?
+	       "there are leases in it (is the device there? see disaggd --end-lease)" :
+	       "there are leases in it (is its file system mounted? see disaggd --end-lease)";
+}
+
+/* Where devices are, one that is missing must not become a file. */
+static bool may_be_made(const struct resource_config *conf)
+{
+	return conf->size && !conf->read_only && !journal_has_storage(conf->id) &&
+	       (!has_prefix(conf->path, "/dev/") || has_prefix(conf->path, "/dev/shm/"));
 }
 
 static int open_storage(struct resource *r)
@@ -324,8 +342,7 @@ static int open_storage(struct resource *r)
 			*p = '?';
 	if (!stat(conf->path, &st) && S_ISBLK(st.st_mode))
 		flags |= O_EXCL;	/* refuses a device that is mounted */
-	else if (conf->size && !conf->read_only &&
-		 (conf->overwrite || !journal_has_storage(conf->id)))
+	else if (may_be_made(conf))
 		flags |= O_CREAT;
 	if (conf->direct)
 		flags |= O_DIRECT;
@@ -342,7 +359,7 @@ static int open_storage(struct resource *r)
 	if (S_ISBLK(st.st_mode))
 		r->device = st.st_rdev;
 	name_medium(r);
-	err = check_file_id(r);
+	err = check_medium(r);
 	if (err)
 		return err;
 	if (S_ISBLK(st.st_mode))
