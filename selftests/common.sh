@@ -215,6 +215,12 @@ module_free()
 	grep -qx 0 /sys/module/disagg/refcnt
 }
 
+# give_back NODE: what a deletion by force has left, which gives its target half a second.
+give_back()
+{
+	"$DISAGGCTL" node delete "$1" >/dev/null 2>&1
+}
+
 # nothing_left TARGET…: no node, no record, no device; no lease on the targets.
 nothing_left()
 {

@@ -87,6 +87,7 @@ exec 5<"$disk"
 check "--force on an open device" within 2 "$D" node delete --force n1
 check_eq "the open file gives errors" "$(dd bs=4k count=1 iflag=fullblock <&5 2>/dev/null | wc -c)" 0
 exec 5<&-
+give_back n1
 check "nothing is left of it" nothing_left t1
 
 # A target that has stopped, in the middle of I/O.
@@ -98,11 +99,15 @@ for worker in $(target_workers t1); do
 done
 dd if="$disk" of=/dev/null bs=4k count=1 iflag=direct status=none 2>/dev/null &
 reader=$!
-sleep 0.3
+reads()
+{
+	[ "$(json .device.inflight "$D" -j device show n1/mem0)" -ge 1 ]
+}
+wait_for 10 reads
 check_fails 5 'is in use' "a stopped target, in use: refused at once" within 3 "$D" node delete n1
 check_fails 0 'not all of its leases' "a stopped target: --force takes less than 2 s" \
 	within 2 "$D" node delete --force n1
-check "the reader has got its error" wait_for 2 gone $reader
+check "the reader has got its error" wait_for 10 gone $reader
 wait $reader
 check_eq "it failed" $? 1
 check_eq "the node is releasing" "$(state_of n1)" releasing

@@ -92,10 +92,11 @@ check "the remedy is shown" grep -q "> disaggctl\|> bring target" <("$D" doctor 
 check "a device is dead" wait_for 10 finding device failed "n1/mem0 is dead" "node delete n1 --force"
 run_target t1
 "$D" node delete n1 --force >/dev/null
+give_back n1
 check "when it is gone, so is the finding" wait_for 10 "$D" doctor
 
 "$D" node create n2 --memory 4MiB,4MiB --lanes 1 >/dev/null || die "no node"
-"$SUITE_DIR/delete_device.py" n2 mem1
+wait_for 10 "$SUITE_DIR/delete_device.py" n2 mem1	# udev may have it open
 check "a device that somebody has deleted" \
 	finding device failed "n2/mem1 is not there" "node delete n2"
 "$D" node delete n2 >/dev/null

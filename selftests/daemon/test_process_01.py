@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """Start, stop, and nothing left behind."""
+import fcntl
 import os
 import signal
 import socket
+import termios
 import time
 
 from ktap import main, test
@@ -23,8 +25,8 @@ def terminate(folder):
         lane.sock.sendall(b"".join(
             lane.frame(WRITE, pattern(i, 4096), offset=i * 4096, length=4096)
             for i in range(50)))
-        lane.reply()                        # so all of that segment has arrived
-        time.sleep(0.2)
+        lane.reply()
+        eventually(lambda: fcntl.ioctl(lane.sock, termios.TIOCOUTQ, bytes(4)) == bytes(4))
         start = time.monotonic()
         assert d.stop() == 0
         assert time.monotonic() - start < 10

@@ -278,10 +278,11 @@ def ended_meanwhile(folder):
     """a lease that expired while nobody was there is not served on."""
     with Daemon(folder, CONFIG % "30s") as d:
         c = d.control()
-        g = c.lease(8 * MIB, lease_ns=10 ** 9)
+        g = c.lease(8 * MIB)
         lane = d.lane(g)
         lane.read(0, 4096)
         worker, = d.workers()
+        c.act(RENEW, g, lease_ns=10 ** 9)
         d.kill()
         time.sleep(1.2)     # the lease's own time, which is what this is about
         d.restart()

@@ -83,7 +83,7 @@ killed()
 	udevadm settle
 	counted=$(errors)
 	check_fails any "Input/output error" "$what killed: new I/O fails at once" \
-		timeout 2 dd if="$disk" of=/dev/null bs=4k count=1 iflag=direct
+		timeout 5 dd if="$disk" of=/dev/null bs=4k count=1 iflag=direct
 	check "$what killed: and counts as failed" test "$(errors)" -gt "$counted"
 	check "$what killed: no task is stuck" none_stuck
 	fast_and_clean "$what killed" killed

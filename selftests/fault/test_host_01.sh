@@ -36,7 +36,7 @@ goes_online()
 	[ ! -e $CPU ] || echo 1 >$CPU
 }
 
-"$DISAGGCTL" node create n --memory 32MiB --lanes 2 --io-timeout 2s --dead-after 0 >/dev/null ||
+"$DISAGGCTL" node create n --memory 32MiB --lanes 2 --io-timeout 6s --dead-after 0 >/dev/null ||
 	die "no node"
 disk=$(disk_of n mem0)
 stopped="$(target_workers t1) $(target_pid t1)"
@@ -50,14 +50,15 @@ waiting()
 	[ "$(json .device.inflight "$DISAGGCTL" -j device show n/mem0)" -ge 2 ]
 }
 add_cleanup goes_online
-check "a read waits on each" wait_for 2 waiting
+check "a read waits on each" wait_for 5 waiting
 goes_offline "a processor goes offline while the target is silent"
-check "the device is dead in time" wait_for 8 in_state n/mem0 dead
+check "the device is dead in time" wait_for 12 in_state n/mem0 dead
 goes_online
 check "no task is stuck" none_stuck
 # shellcheck disable=SC2086
 kill -CONT $stopped
 "$DISAGGCTL" node delete n --force >/dev/null
+give_back n
 
 #
 # And while they wait for as long as it takes.
@@ -78,7 +79,7 @@ goes_online
 # shellcheck disable=SC2086
 kill -CONT $stopped
 # The lease, too, now that its target can hear it.
-"$DISAGGCTL" node delete n --force >/dev/null
+give_back n
 
 #
 # One buffer twice: what counts is what came, not what is there in the end.
@@ -116,6 +117,7 @@ fi
 check "and is as it was" cmp <(dd if="$disk" bs=4k count=1 iflag=direct status=none) \
 	<(head -c 4096 /dev/zero)
 "$DISAGGCTL" node delete w --force >/dev/null
+give_back w
 check "nothing is left" nothing_left t1
 check "nobody holds the module" wait_for 10 module_free
 ktap_done

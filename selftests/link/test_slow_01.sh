@@ -24,7 +24,7 @@ dmsetup create slow --table "0 $(blockdev --getsz "$LOOP") linear $LOOP 0" || di
 add_cleanup "dmsetup resume slow; dmsetup remove --retry slow"
 start_target t1 "{id: disk, class: storage, path: /dev/mapper/slow, size: 32MiB}"
 start_agent
-"$DISAGGCTL" node create n --storage 32MiB --lanes 1 --depth 4 --io-timeout 2s >/dev/null ||
+"$DISAGGCTL" node create n --storage 32MiB --lanes 1 --depth 4 --io-timeout 4s >/dev/null ||
 	die "no node"
 disk=$(disk_of n disk0)
 
@@ -39,13 +39,13 @@ stuck()
 }
 
 fio --filename="$disk" "${FIO_VERIFY[@]}" --name=slow --rw=randwrite --bs=4k --iodepth=16 \
-	--size=2M --loops=3 >"$WORK/fio.out" 2>&1 &
+	--size=2M --loops=12 >"$WORK/fio.out" 2>&1 &
 FIO=$!
 add_cleanup "kill -KILL $FIO"
 wait_for 20 moving "$disk"
 dmsetup suspend --noflush slow
 check "storage stands still, and all that the lane may have waits" wait_for 10 stuck
-sleep 10
+sleep 20
 check_eq "after five times the I/O timeout the lane is where it was" \
 	"$(lane state) $(lane connections)" "live 1"
 [ $KTAP_FAILED -eq 0 ] || ktap_note "$("$DISAGGCTL" device show n/disk0; cat "$WORK/agent.log")"

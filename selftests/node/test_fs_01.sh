@@ -37,5 +37,6 @@ check_fails 5 "in use" "a mounted device cannot be deleted" "$DISAGGCTL" node de
 check "nor is it harmed by the try" touch "$mnt/alive"
 check "by force it can" "$DISAGGCTL" node delete n --force
 check "and the file system can be unmounted" umount "$mnt"
+give_back n
 check "nothing is left" nothing_left t1
 ktap_done

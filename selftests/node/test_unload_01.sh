@@ -19,6 +19,7 @@ unloads()
 {
 	local ms rc=0
 
+	udevadm settle
 	wait_for 10 module_free
 	ms=$(milliseconds rmmod disagg) || rc=$?
 	[ $rc -eq 0 ] || ktap_note "$(cat "$WORK/ms.out")"

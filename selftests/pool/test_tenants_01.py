@@ -200,9 +200,9 @@ def kept_aside(folder):
 @test
 def waiting(folder):
     """few may wait for one lease; one more is told, and nobody else notices."""
-    with Daemon(folder, "resources:\n- {id: mem, class: memory, size: 128MiB, prealloc: yes}") as d:
+    with Daemon(folder, "resources:\n- {id: mem, class: memory, size: 512MiB, prealloc: yes}") as d:
         c = d.control()
-        g = c.reserve(128 * MIB)
+        g = c.reserve(512 * MIB)
         crowd = [d.control() for _ in range(8)]
         crowd[0].sock.sendall(crowd[0].frame(COMMIT, crowd[0].ref(COMMIT, g)))
         while not d.workers():

@@ -54,12 +54,13 @@ by_itself()
 
 by_force()
 {
-	"$DISAGGCTL" node delete c --force
+	"$DISAGGCTL" node delete c --force && { give_back c || true; }
 }
 
 by_unloading()
 {
-	wait_for 30 rmmod disagg && modprobe disagg && "$DISAGGCTL" node delete c --force
+	wait_for 30 rmmod disagg && modprobe disagg && "$DISAGGCTL" node delete c --force &&
+		{ give_back c || true; }
 }
 
 # cycle WAY: WAY is how the node goes while a program reads again and again.

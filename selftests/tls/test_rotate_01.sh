@@ -16,7 +16,7 @@ set -u
 
 D=$DISAGGCTL
 
-ktap_plan 27
+ktap_plan 26
 need_module
 mkdir -p "$WORK/target-t1" "$WORK/target-t2"
 for t in t1 t2; do
@@ -57,7 +57,7 @@ check "nothing is left of it" nothing_left t1 t2
 start_agent
 for t in t1 t2; do
 	check "a device over TLS of $t" "$D" node create "n-$t" --memory 64MiB --lanes 2 \
-		--io-timeout 2s --target $t
+		--io-timeout 6s --target $t
 done
 
 live()
@@ -100,7 +100,7 @@ check "by new connections" test "$(connections n-t1)" -gt 3 -a "$(connections n-
 for t in t1 t2; do
 	psk_file "$WORK/target-$t/psk" node1 11 node1+2 22
 	psk_file "$KEYS/$t.psk" node1 11 node1+2 22
-	keyed $t node1+2
+	wait_for 30 keyed $t node1+2 || die "$t has no new key"
 done
 kill -HUP "$(<"$WORK/agent.pid")"
 renewed()
@@ -118,8 +118,11 @@ done
 check "which ends no connection" live
 before=$(connections n-t1)
 cut_all
-check "cut again, they come back with the new key" wait_for 30 live
-check "as other connections" test "$(connections n-t1)" -gt "$before"
+again()
+{
+	live && [ "$(connections n-t1)" -gt "$before" ]
+}
+check "cut again, they come back with the new key, as other connections" wait_for 30 again
 
 #
 # A key that the target no longer has: the wait goes on until there is one that it has.
@@ -130,20 +133,19 @@ done
 # The first failure is in the log if the link had lived for more than a second.
 sleep 1.5
 cut_all
-sleep 2
+check "the agent says why" wait_for 20 grep -q "does not accept this host" "$WORK/agent.log"
 check "without a key that is accepted devices stay lost" in_state n-t1/mem0 lost
-check "the agent says why" grep -q "does not accept this host" "$WORK/agent.log"
 for t in t1 t2; do
 	psk_file "$KEYS/$t.psk" node1+3 33
-	keyed $t node1+3
+	wait_for 30 keyed $t node1+3 || die "$t has no new key"
 done
-check "with another they come back, without being told" wait_for 20 live
+check "with another they come back, without being told" wait_for 60 live
 # A key of another tenant's opens nothing, and costs nothing that lives.
 psk_file "$WORK/target-t1/psk" node1+3 33 node9 44
 psk_file "$KEYS/t1.psk" node1+3 33 node9 44
 keyed t1 node9
 kill -HUP "$(<"$WORK/agent.pid")"
-check "a key of another tenant is refused" wait_for 10 grep -q "n-t1/mem0 lane .*no such lease" \
+check "a key of another tenant is refused" wait_for 60 grep -q "n-t1/mem0 lane .*no such lease" \
 	"$WORK/agent.log"
 check "and the device lives" in_state n-t1/mem0 live
 keyed t1 node1+3

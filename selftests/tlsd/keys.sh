@@ -65,7 +65,7 @@ start_tls_target()
 	local dir=$WORK/target-$1
 
 	configure_target "$@"
-	sed -i "s|^listen:.*|listen:\n- 127.0.0.1:0\n- {address: 127.0.0.2:0, tls: yes}|" \
+	sed -i "s|^listen:.*|listen:\n- {address: 127.0.0.2:0, tls: yes}\n- 127.0.0.1:0|" \
 		"$dir/disaggd.yaml"
 	grep -q '^tls:' "$dir/disaggd.yaml" || echo "tls: {psk-file: $dir/psk}" >>"$dir/disaggd.yaml"
 	run_target "$1"
