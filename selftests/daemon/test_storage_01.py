@@ -485,7 +485,7 @@ def late_writes(folder):
             eventually(inflight)
             worker, = d.workers()
             os.kill(worker, signal.SIGKILL)
-            eventually(lambda: gone(worker))
+            eventually(lambda: gone(worker) and "was killed by signal" in d.log())
             assert inflight(), "the disk is too quick for this test"
             lane = d.lane(g, features=0)
             assert not inflight(), "another worker serves while the write is on its way"
