@@ -662,6 +662,8 @@ DG_FN void *aligned(size_t len)
 
 /* ---- a target's end of a lane ---- */
 
+#define KEPT_MAX	8
+
 struct server {
 	int fd;
 	pthread_t thread;
@@ -670,6 +672,10 @@ struct server {
 	bool (*odd)(struct server *s, struct disagg_wire_frame *frame);
 	char *payload;		/* of the WRITE that is being answered */
 	unsigned int requests;
+	pthread_mutex_t answering;	/* an answer comes whole, and nothing in between */
+	volatile bool keep;	/* READs, those who ask keep_read() */
+	volatile unsigned int nr_kept;
+	struct disagg_wire_frame kept[KEPT_MAX];
 };
 
 DG_FN bool read_all(int fd, void *buf, size_t len)
@@ -733,17 +739,45 @@ DG_FN bool answer_well(struct server *s, struct disagg_wire_frame *frame)
 	       write_all(s->fd, payload, frame->payload);
 }
 
+/* Return: whether @frame is a READ that is kept, for release_kept() to answer. */
+DG_FN bool keep_read(struct server *s, const struct disagg_wire_frame *frame)
+{
+	if (!s->keep || frame->op != DISAGG_WIRE_OP_READ)
+		return false;
+	if (s->nr_kept == KEPT_MAX)
+		bail("more READs than can be kept");
+	s->kept[s->nr_kept] = *frame;
+	s->nr_kept++;
+	return true;
+}
+
+/* Answer what is kept, and keep no more. */
+DG_FN bool release_kept(struct server *s)
+{
+	bool ok = true;
+
+	pthread_mutex_lock(&s->answering);
+	s->keep = false;
+	for (unsigned int i = 0; i < s->nr_kept; i++)
+		ok &= answer_well(s, &s->kept[i]);
+	s->nr_kept = 0;
+	pthread_mutex_unlock(&s->answering);
+	return ok;
+}
+
 DG_FN void *server_main(void *data)
 {
 	struct disagg_wire_frame frame;
 	struct server *s = data;
+	bool ok = true;
 
 	s->payload = malloc(DISAGG_WIRE_MAX_PAYLOAD);
-	while (read_all(s->fd, &frame, sizeof(frame)) &&
+	while (ok && read_all(s->fd, &frame, sizeof(frame)) &&
 	       read_all(s->fd, s->payload, frame.payload)) {
 		s->requests++;
-		if (!(s->odd ? s->odd : answer_well)(s, &frame))
-			break;
+		pthread_mutex_lock(&s->answering);
+		ok = (s->odd ? s->odd : answer_well)(s, &frame);
+		pthread_mutex_unlock(&s->answering);
 	}
 	free(s->payload);
 	return NULL;
@@ -753,6 +787,8 @@ DG_FN void *server_main(void *data)
 DG_FN void serve_on(struct server *s)
 {
 	s->requests = 0;
+	s->nr_kept = 0;
+	pthread_mutex_init(&s->answering, NULL);
 	if (pthread_create(&s->thread, NULL, server_main, s))
 		bail("no thread");
 }

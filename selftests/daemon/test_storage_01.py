@@ -372,7 +372,7 @@ def other_file(folder):
 def ended_by_hand(folder):
     """leases are ended by number, not beside a daemon, and nothing else is."""
     with Daemon(folder, config(folder + "/disk", size="8MiB", direct="no")) as d:
-        g = [d.control().lease(MIB, cls=STORAGE) for _ in range(3)]
+        g = [d.control().lease(MIB, cls=STORAGE) for _ in range(5)]
         code, said = d.amend(g[0].generation)
         assert code == 1 and "in use by another disaggd" in said, said
         d.lane(g[1]).write(0, b"mine" * 1024)
@@ -383,21 +383,25 @@ def ended_by_hand(folder):
         code, said = d.amend()
         assert code == 0 and [line.split()[1] for line in said.splitlines()] == [
             f"{x.generation}:" for x in g], said
-        code, said = d.amend(g[2].generation, g[0].generation)
+        code, said = d.amend(g[4].generation, g[3].generation)
         assert code == 0 and len(said.splitlines()) == 2, said
-        assert d.amend(g[0].generation)[0] == 1
-        # What cannot be read keeps nobody from ending it.
+        assert d.amend(g[3].generation)[0] == 1
+        # What cannot be read keeps nobody from ending it, nor those behind it.
         with sqlite3.connect(d.state + "/journal.sqlite") as db:
-            db.execute("INSERT INTO lease (generation, id, txid, token, state, class, attrs, size,"
-                       " start, lease_ns, expires, resource, node, device, host, tenant)"
-                       " VALUES (9, x'09', x'09', x'', 2, 2, 0, 4096, 0, 0, 0, 'disk', '', '', '',"
-                       " 'default')")
-        assert "generation 9 is damaged" in d.stays_down()
-        assert d.amend(9)[0] == 0
+            db.execute("UPDATE lease SET token = x'' WHERE generation = ?", (g[0].generation,))
+        damaged = f"generation {g[0].generation} is damaged"
+        assert damaged in d.stays_down()
+        code, said = d.amend()
+        assert code == 1 and damaged in said and all(
+            f"lease {x.generation}: " in said for x in g[1:3]), said
+        code, said = d.amend(g[2].generation)
+        assert code == 0 and f"lease {g[2].generation}: " in said, said
+        assert d.amend(g[0].generation)[0] == 0
         d.restart()
         assert set(d.control().leases()) == {g[1].lease}
         assert d.lane(g[1]).read(0, 4096) == b"mine" * 1024
-        refused(E_STALE, d.control().release, g[0])
+        for ended in g[0], *g[2:]:
+            refused(E_STALE, d.control().release, ended)
 
 
 @test

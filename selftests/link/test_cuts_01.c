@@ -58,22 +58,42 @@ static bool answer(struct server *s, struct disagg_wire_frame *f)
 	return false;
 }
 
-/* A machine that stands still may cost a lane its connection without our doing. */
-static void keep_up(struct dgnl *nl, struct lane *lane)
+/* Give the lane another connection than that of @generation. Return: whether it was taken. */
+static bool renew(struct dgnl *nl, struct lane *lane, uint32_t generation)
 {
 	struct answer a;
 	int fd;
 
+	serve_end(&lane->server);
+	lane->mood = WELL;
+	fd = serve(&lane->server);
+	/* The other lane may be just at it. */
+	for (int i = 0; i < 2000; i++) {
+		lane->refused = lane_replace(nl, "n", "d", lane->index, generation, fd, &a);
+		if (lane->refused != EBUSY)
+			break;
+		poll(NULL, 0, 1);
+	}
+	close(fd);
+	if (lane->refused) {
+		note("lane %u: %s: %s", lane->index, strerror(lane->refused), a.text);
+		/* Nobody should wait for it. */
+		device_set(nl, "n", "d", DISAGG_A_DEVICE_DEAD_AFTER, 0);
+	}
+	return !lane->refused;
+}
+
+/* A machine that stands still may cost a lane its connection without our doing. */
+static void keep_up(struct dgnl *nl, struct lane *lane, uint32_t generation)
+{
 	while (!over) {
 		poll(NULL, 0, 20);
 		if (lane_num(nl, "n", "d", lane->index, DISAGG_A_LANE_STATE) !=
 		    DISAGG_LANE_STATE_LOST)
 			continue;
-		serve_end(&lane->server);
-		fd = serve(&lane->server);
-		lane_replace(nl, "n", "d", lane->index,
-			     lane_num(nl, "n", "d", lane->index, DISAGG_A_LANE_GENERATION), fd, &a);
-		close(fd);
+		if (!renew(nl, lane, generation))
+			break;
+		generation++;
 		__sync_fetch_and_add(&uncut, 1);
 	}
 }
@@ -83,12 +103,9 @@ static void *lane_main(void *data)
 {
 	struct lane *lane = data;
 	struct dgnl nl = dgnl_open();
-	struct answer a;
-	unsigned int way;
-	uint32_t generation = 1;
-	int fd;
+	unsigned int n, way;
 
-	for (unsigned int n = 0; n < cuts_wanted / LANES; n++) {
+	for (n = 0; n < cuts_wanted / LANES; n++) {
 		poll(NULL, 0, rand_r(&lane->seed) % 16);
 		way = rand_r(&lane->seed) % 24;
 		way = !way ? BE_SILENT : way % 4;
@@ -106,27 +123,12 @@ static void *lane_main(void *data)
 						    DISAGG_LANE_STATE_LOST; i++)
 				poll(NULL, 0, 1);
 		}
-		serve_end(&lane->server);
-		lane->mood = WELL;
-		fd = serve(&lane->server);
-		/* The other lane may be just at it. */
-		for (int i = 0; i < 2000; i++) {
-			lane->refused = lane_replace(&nl, "n", "d", lane->index, generation, fd, &a);
-			if (lane->refused != EBUSY)
-				break;
-			poll(NULL, 0, 1);
-		}
-		generation++;
-		close(fd);
-		if (lane->refused) {
-			note("lane %u: %s: %s", lane->index, strerror(lane->refused), a.text);
-			/* Nobody should wait for it. */
-			device_set(&nl, "n", "d", DISAGG_A_DEVICE_DEAD_AFTER, 0);
+		if (!renew(&nl, lane, 1 + n))
 			break;
-		}
 	}
 	lane->done = true;
-	keep_up(&nl, lane);
+	if (!lane->refused)
+		keep_up(&nl, lane, 1 + n);
 	close(nl.fd);
 	return NULL;
 }

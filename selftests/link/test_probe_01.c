@@ -22,51 +22,16 @@ static char *store;
 
 /* ---- the target ---- */
 
-static volatile bool holding;		/* READs are kept */
 static volatile unsigned int pings;
-static struct disagg_wire_frame held[2 * DEPTH];
-static volatile unsigned int nr_held;
-/* A PING's answer must not come between the header and the payload of a READ's. */
-static pthread_mutex_t answering = PTHREAD_MUTEX_INITIALIZER;
 static bool (*answer_ping)(struct server *s, struct disagg_wire_frame *f);
 
-static bool answer_locked(struct server *s, struct disagg_wire_frame *f)
+static bool answer(struct server *s, struct disagg_wire_frame *f)
 {
 	if (f->op == DISAGG_WIRE_OP_PING) {
 		pings++;
 		return answer_ping(s, f);
 	}
-	if (f->op == DISAGG_WIRE_OP_READ && holding) {
-		if (nr_held < sizeof(held) / sizeof(*held)) {
-			held[nr_held] = *f;
-			nr_held++;
-		}
-		return true;
-	}
-	return answer_well(s, f);
-}
-
-static bool answer(struct server *s, struct disagg_wire_frame *f)
-{
-	bool ok;
-
-	pthread_mutex_lock(&answering);
-	ok = answer_locked(s, f);
-	pthread_mutex_unlock(&answering);
-	return ok;
-}
-
-static bool release(struct server *s)
-{
-	bool ok = true;
-
-	pthread_mutex_lock(&answering);
-	holding = false;
-	for (unsigned int i = 0; i < nr_held; i++)
-		ok &= answer_well(s, &held[i]);
-	nr_held = 0;
-	pthread_mutex_unlock(&answering);
-	return ok;
+	return keep_read(s, f) || answer_well(s, f);
 }
 
 /* ---- ways to answer a PING ---- */
@@ -129,8 +94,8 @@ static bool ping_proto(struct server *s, struct disagg_wire_frame *f)
 static bool ping_as_read(struct server *s, struct disagg_wire_frame *f)
 {
 	make_reply(s, f);
-	f->tag = held[0].tag;
-	f->generation = held[0].generation;
+	f->tag = s->kept[0].tag;
+	f->generation = s->kept[0].generation;
 	return write_all(s->fd, f, sizeof(*f));
 }
 
@@ -206,8 +171,6 @@ static int make(struct server *s)
 	int fd;
 
 	answer_ping = answer_well;
-	holding = false;
-	nr_held = 0;
 	fd = make_on(serve(s));
 	pings = 0;
 	return fd;
@@ -286,18 +249,18 @@ static void slow(void)
 	bool ok = true;
 	int fd = make(&s);
 
-	holding = true;
+	s.keep = true;
 	start = now_ms();
 	for (int i = 0; i < DEPTH; i++)
 		job_start(&jobs[i], fd, false);
 	ok = lane_becomes(LOST, 4 * TIMEOUT_MS) < 0 && pinged_and_lives();
 	for (int i = 0; i < DEPTH; i++)
 		ok &= !jobs[i].done;
-	note("%u READs waited for %u ms; %u PINGs", nr_held, (unsigned int)(now_ms() - start),
+	note("%u READs waited for %u ms; %u PINGs", s.nr_kept, (unsigned int)(now_ms() - start),
 	     pings);
-	result(ok && nr_held == DEPTH, "slow: requests wait for five times the I/O timeout");
+	result(ok && s.nr_kept == DEPTH, "slow: requests wait for five times the I/O timeout");
 	result(pings >= 1 && pings <= 14, "slow: meanwhile the target is asked if it lives");
-	ok = release(&s);
+	ok = release_kept(&s);
 	for (int i = 0; i < DEPTH; i++)
 		ok &= job_end(&jobs[i], 5000);
 	result(ok, "slow: and have their answers in the end");
@@ -316,15 +279,14 @@ static void forgotten(void)
 	struct job j = { 0 };
 	int ms, fd = make(&s);
 
-	holding = true;
+	s.keep = true;
 	job_start(&j, fd, false);
 	ms = lane_becomes(LOST, PATIENCE * TIMEOUT_MS + 2 * SLACK_MS);
 	note("lost after %d ms, %u PINGs", ms, pings);
 	result(ms >= PATIENCE * TIMEOUT_MS - TIMEOUT_MS && !j.done,
 	       "forgotten: a target that lives is waited for ten times as long, no longer");
 	result(lane_reason("though the target answers"), "forgotten: the lane says so");
-	holding = false;
-	nr_held = 0;
+	s.keep = false;
 	serve_end(&s);
 	result(renew(&s) && job_end(&j, 5000), "forgotten: another connection mends it");
 	unmake(fd, &s, "forgotten");
@@ -337,7 +299,7 @@ static void silent(void)
 	struct job j = { 0 };
 	int ms, fd = make(&s);
 
-	holding = true;
+	s.keep = true;
 	answer_ping = no_answer;
 	job_start(&j, fd, false);
 	ms = lane_becomes(LOST, TIMEOUT_MS + SLACK_MS);
@@ -345,18 +307,17 @@ static void silent(void)
 	result(ms >= TIMEOUT_MS - 50 && !j.done,
 	       "silent: the lane is lost when the I/O timeout is over");
 	ms = lane_reason("nor to a PING");
-	holding = false;
-	nr_held = 0;
+	s.keep = false;
 	serve_end(&s);
 	result(ms && pings == 1, "silent: after one PING");
 	answer_ping = answer_well;
 	result(renew(&s) && job_end(&j, 5000), "silent: another connection mends it");
 	/* The next probe is a new one. */
 	pings = 0;
-	holding = true;
+	s.keep = true;
 	job_start(&j, fd, false);
 	result(pinged_and_lives(), "silent: which is probed in turn");
-	result(release(&s) && job_end(&j, 5000), "silent: and answers");
+	result(release_kept(&s) && job_end(&j, 5000), "silent: and answers");
 	unmake(fd, &s, "silent");
 	free(j.buf);
 }
@@ -440,22 +401,21 @@ static void wrong_answer(const struct wrong *w)
 	struct job j = { 0 };
 	int ms, fd = make(&s);
 
-	holding = true;
+	s.keep = true;
 	answer_ping = w->answer;
 	job_start(&j, fd, false);
 	if (w->reason) {
 		ms = lane_becomes(LOST, TIMEOUT_MS + SLACK_MS);
 		result(ms >= TIMEOUT_MS / 2 - 50 && lane_reason(w->reason), "a PING answered %s: %s",
 		       w->name, w->reason);
-		holding = false;
-		nr_held = 0;
+		s.keep = false;
 		answer_ping = answer_well;
 		serve_end(&s);
 		result(renew(&s) && job_end(&j, 5000), "a PING answered %s: what waits goes on",
 		       w->name);
 	} else {
 		result(pinged_and_lives(), "a PING answered %s: a sign of life", w->name);
-		result(release(&s) && job_end(&j, 5000) &&
+		result(release_kept(&s) && job_end(&j, 5000) &&
 		       num(DISAGG_A_LANE_STALE) >= w->stale &&
 		       num(DISAGG_A_LANE_GENERATION) == 1, "a PING answered %s: what waits goes on",
 		       w->name);

@@ -466,6 +466,19 @@ static bool hold(struct server *s, struct disagg_wire_frame *f)
 	return true;
 }
 
+/* A device with this fail-fast whose target misbehaves from now on. */
+static int make_impatient(struct server *servers, unsigned int nr_lanes, unsigned int io_timeout,
+			  unsigned int fail_fast)
+{
+	int fd;
+
+	misbehave = false;
+	fd = make(servers, nr_lanes, io_timeout);
+	device_set(&nl, "n", "d", DISAGG_A_DEVICE_FAIL_FAST, fail_fast);
+	misbehave = true;
+	return fd;
+}
+
 /*
  * A request was sent and has failed, since its lane was lost for too long. If it was a
  * write the target may do it at any time until it has welcomed that lane again.
@@ -478,11 +491,8 @@ static void in_doubt(bool write)
 	unsigned int lane;
 	int fd, err;
 
-	misbehave = false;
 	holder = NULL;
-	fd = make(s, 2, 30000);
-	device_set(&nl, "n", "d", DISAGG_A_DEVICE_FAIL_FAST, 300);
-	misbehave = true;
+	fd = make_impatient(s, 2, 30000, 300);
 	job_start(&j[0], fd, write, 0);
 	for (int i = 0; i < 200 && !holder; i++)
 		poll(NULL, 0, 20);
@@ -520,10 +530,7 @@ static void flapping(void)
 	uint64_t start;
 	int fd, n = 0;
 
-	misbehave = false;
-	fd = make(&s, 1, 30000);
-	device_set(&nl, "n", "d", DISAGG_A_DEVICE_FAIL_FAST, 1500);
-	misbehave = true;
+	fd = make_impatient(&s, 1, 30000, 1500);
 	start = now_ms();
 	job_start(&j, fd, true, 0);
 	for (; n < 50 && !j.done; n++) {
@@ -569,10 +576,7 @@ static void progress(bool ping)
 	bool ok;
 	int fd;
 
-	misbehave = false;
-	fd = make(&s, 1, ping ? 2000 : 30000);
-	device_set(&nl, "n", "d", DISAGG_A_DEVICE_FAIL_FAST, fail_fast);
-	misbehave = true;
+	fd = make_impatient(&s, 1, ping ? 2000 : 30000, fail_fast);
 	job_start(&j[0], fd, true, 0);
 	if (!ping)
 		job_start(&j[1], fd, false, LEN);
@@ -611,11 +615,11 @@ static bool hold_and_note(struct server *s, struct disagg_wire_frame *f)
 	return true;
 }
 
-static bool all_held(void)
+static bool are_held(unsigned int n)
 {
-	for (int i = 0; i < 500 && nr_held < CROWD; i++)
+	for (int i = 0; i < 500 && nr_held < n; i++)
 		poll(NULL, 0, 10);
-	return nr_held == CROWD;
+	return nr_held == n;
 }
 
 /* So that a connection that answers anything answers the request that has waited longest. */
@@ -630,16 +634,16 @@ static void oldest_first(void)
 	fd = make(&s, 1, 30000);
 	nr_held = 0;
 	misbehave = true;
-	for (int i = 0; i < CROWD; i++) {
+	job_start(&j[0], fd, true, 0);
+	ok = are_held(1);
+	for (int i = 1; i < CROWD; i++) {
 		j[i].cpu = -1;
-		job_start(&j[i], fd, !i, i * LEN);
-		for (int k = 0; !i && k < 500 && !nr_held; k++)
-			poll(NULL, 0, 10);
+		job_start(&j[i], fd, false, i * LEN);
 	}
-	ok = all_held() && ops_held[0] == DISAGG_WIRE_OP_WRITE;
+	ok = ok && are_held(CROWD) && ops_held[0] == DISAGG_WIRE_OP_WRITE;
 	serve_end(&s);
 	nr_held = 0;
-	ok = ok && in_state(LOST) && !renew(&s, 0) && all_held();
+	ok = ok && in_state(LOST) && !renew(&s, 0) && are_held(CROWD);
 	result(ok && ops_held[0] == DISAGG_WIRE_OP_WRITE, "the oldest request is sent again first");
 	serve_end(&s);
 	misbehave = false;
@@ -661,10 +665,7 @@ static void poisoned(void)
 	bool ok = true;
 	int fd, n = 0;
 
-	misbehave = false;
-	fd = make(&s, 1, 30000);
-	device_set(&nl, "n", "d", DISAGG_A_DEVICE_FAIL_FAST, 1500);
-	misbehave = true;
+	fd = make_impatient(&s, 1, 30000, 1500);
 	start = now_ms();
 	job_start(&j[0], fd, true, 0);
 	for (; ok && n < 50 && !j[0].done; n++) {

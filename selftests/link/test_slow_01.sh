@@ -45,7 +45,7 @@ add_cleanup "kill -KILL $FIO"
 wait_for 20 moving "$disk"
 dmsetup suspend --noflush slow
 check "storage stands still, and all that the lane may have waits" wait_for 10 stuck
-sleep 20
+sleep 20	# the time that this is about
 check_eq "after five times the I/O timeout the lane is where it was" \
 	"$(lane state) $(lane connections)" "live 1"
 [ $KTAP_FAILED -eq 0 ] || ktap_note "$("$DISAGGCTL" device show n/disk0; cat "$WORK/agent.log")"

@@ -20,47 +20,16 @@ static char *store;
 
 /* ---- the target ---- */
 
-static volatile bool holding, mute;	/* READs are kept; PINGs have no answer */
-static volatile unsigned int pings, nr_held;
-static struct disagg_wire_frame held[DEPTH];
-/* A PING's answer must not come between the header and the payload of a READ's. */
-static pthread_mutex_t answering = PTHREAD_MUTEX_INITIALIZER;
+static volatile bool mute;	/* PINGs have no answer */
+static volatile unsigned int pings;
 
-static bool answer_locked(struct server *s, struct disagg_wire_frame *f)
+static bool answer(struct server *s, struct disagg_wire_frame *f)
 {
 	if (f->op == DISAGG_WIRE_OP_PING) {
 		pings++;
 		return mute ? true : answer_well(s, f);
 	}
-	if (f->op == DISAGG_WIRE_OP_READ && holding && nr_held < DEPTH) {
-		held[nr_held] = *f;
-		nr_held++;
-		return true;
-	}
-	return answer_well(s, f);
-}
-
-static bool answer(struct server *s, struct disagg_wire_frame *f)
-{
-	bool ok;
-
-	pthread_mutex_lock(&answering);
-	ok = answer_locked(s, f);
-	pthread_mutex_unlock(&answering);
-	return ok;
-}
-
-static bool release(struct server *s)
-{
-	bool ok = true;
-
-	pthread_mutex_lock(&answering);
-	holding = false;
-	for (unsigned int i = 0; i < nr_held; i++)
-		ok &= answer_well(s, &held[i]);
-	nr_held = 0;
-	pthread_mutex_unlock(&answering);
-	return ok;
+	return keep_read(s, f) || answer_well(s, f);
 }
 
 static int make(struct server *s, const struct cipher *c)
@@ -68,9 +37,7 @@ static int make(struct server *s, const struct cipher *c)
 	struct device_new d;
 	int lane, fd;
 
-	holding = false;
 	mute = false;
-	nr_held = 0;
 	lane = tls_serve(s, c);
 	d = device_defaults(&lane, 1);
 	d.depth = DEPTH;
@@ -101,7 +68,7 @@ static void slow(const struct cipher *c)
 	int fd = make(&s, c);
 	bool ok = true;
 
-	holding = true;
+	s.keep = true;
 	for (int i = 0; i < DEPTH; i++)
 		job_start(&jobs[i], fd, false, LEN);
 	for (uint64_t end = now_ms() + 4 * TIMEOUT_MS; now_ms() < end; poll(NULL, 0, 20))
@@ -110,10 +77,10 @@ static void slow(const struct cipher *c)
 		poll(NULL, 0, 10);
 	for (int i = 0; i < DEPTH; i++)
 		ok &= !jobs[i].done;
-	note("%u READs wait; %u PINGs", nr_held, pings);
-	result(ok && nr_held == DEPTH && pings >= 1 && pings <= 14,
+	note("%u READs wait; %u PINGs", s.nr_kept, pings);
+	result(ok && s.nr_kept == DEPTH && pings >= 1 && pings <= 14,
 	       "%s, slow: requests wait, and the target is asked if it lives", c->name);
-	ok = release(&s);
+	ok = release_kept(&s);
 	for (int i = 0; i < DEPTH; i++) {
 		ok &= !job_end(&jobs[i], 5000) && !memcmp(jobs[i].buf, store + LEN, LEN);
 		free(jobs[i].buf);
@@ -133,7 +100,7 @@ static void silent(const struct cipher *c)
 	struct job j;
 	bool ok;
 
-	holding = true;
+	s.keep = true;
 	mute = true;
 	start = now_ms();
 	job_start(&j, fd, false, LEN);
@@ -141,8 +108,7 @@ static void silent(const struct cipher *c)
 	ms = now_ms() - start;
 	note("lost after %d ms", ms);
 	ok = ok && has_reason(&nl, "nor to a PING") && !j.done;
-	holding = false;
-	nr_held = 0;
+	s.keep = false;
 	serve_end(&s);
 	result(ok && pings == 1, "%s, silent: after one PING the lane is lost", c->name);
 	result(ms >= TIMEOUT_MS - 50 && ms <= TIMEOUT_MS + SLACK_MS,
@@ -163,7 +129,6 @@ static void full(const struct cipher *c)
 	unsigned int id;
 	struct job j;
 
-	holding = false;
 	mute = false;
 	lane = tls_pair(&peer, c);
 	setsockopt(peer, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));

@@ -39,10 +39,10 @@ static int end_one(const char *text)
 		log_error("%s is no lease's number", text);
 		return -EINVAL;
 	}
-	/* One whose row cannot be read is ended, too. */
 	err = journal_load(print_row, &search);
 	if (!err && !search.found)
 		err = -ESTALE;
+	/* A row that is damaged, which is logged, can be ended, too. */
 	if (!err || err == -EIO)
 		err = journal_end(search.generation, "ended by the operator");
 	if (err == -ESTALE)

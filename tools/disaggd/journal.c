@@ -203,7 +203,7 @@ static bool copy_blob(sqlite3_stmt *s, int column, void *to, int len)
 int journal_load(int (*each)(const struct journal_row *row, void *ctx), void *ctx)
 {
 	sqlite3_stmt *s = stmts[LOAD];
-	int err = 0, rc;
+	int err = 0, damaged = 0, rc;
 
 	while (!err && (rc = sqlite3_step(s)) == SQLITE_ROW) {
 		struct journal_row row = {
@@ -222,8 +222,8 @@ int journal_load(int (*each)(const struct journal_row *row, void *ctx), void *ct
 		    !copy_blob(s, 3, row.token, sizeof(row.token))) {
 			log_error("journal: the row of generation %llu is damaged",
 				  (unsigned long long)row.generation);
-			err = -EIO;
-			break;
+			damaged = -EIO;
+			continue;
 		}
 		copy_text(s, 11, row.resource, sizeof(row.resource));
 		copy_text(s, 12, row.node, sizeof(row.node));
@@ -236,7 +236,7 @@ int journal_load(int (*each)(const struct journal_row *row, void *ctx), void *ct
 	if (!err && rc != SQLITE_DONE)
 		err = db_error("read");
 	sqlite3_reset(s);
-	return err;
+	return err ? err : damaged;
 }
 
 /* Run a statement that must change one row. */

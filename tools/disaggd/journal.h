@@ -51,7 +51,10 @@ struct journal_row {
 int journal_open(const char *dir);
 void journal_close(void);
 
-/* Call @each for every row that has not ended, oldest first. */
+/*
+ * Call @each for every row that has not ended, oldest first, until it fails; those that are
+ * damaged are logged and passed over, and then it is -EIO in the end.
+ */
 int journal_load(int (*each)(const struct journal_row *row, void *ctx), void *ctx);
 
 /* Assign row->generation and insert; 0 or -EIO. */
