@@ -731,8 +731,10 @@ static void disagg_lane_requeue(struct disagg_lane *lane, struct disagg_io *io)
  * What the target did of it, if anything, has ended before it welcomes this lane
  * again, so that a request that is sent twice has the effect of one.
  *
- * The oldest goes first, so that it has an answer if a connection answers anything, and then
- * the next. Return: whether DISAGG_LOSSES_MAX connections have not answered the oldest.
+ * The oldest goes first, but for a PING, so that it has an answer if a connection answers
+ * any request, and then the next.
+ *
+ * Return: whether DISAGG_LOSSES_MAX connections have not answered the oldest.
  */
 bool disagg_lane_park(struct disagg_lane *lane)
 {

@@ -90,6 +90,7 @@ start_fake t2 proxy "$port2" 'release#1=delay:40'
 "$D" node delete n1 >/dev/null 2>&1 &
 delete=$!
 wait_for 30 node_is n1 releasing
+wait_for 30 fake_saw t2 'release#1'
 kill -TERM $delete
 wait $delete
 check_eq "a delete is cut off" $? 143

@@ -406,9 +406,12 @@ def ended_by_hand(folder):
 
 @test
 def not_below_dev(folder):
-    """a device that is missing is not made as a file."""
+    """a device that is missing is not made as a file, by none of its names."""
     d = Daemon(folder, config("/dev/disk-that-is-missing", size="4MiB"))
     assert "No such file" in d.stays_down()
+    os.symlink("/dev/disk-that-is-missing", f"{folder}/link")
+    reconfigure(d, "path: /dev/disk-that-is-missing", f"path: {folder}/link")
+    assert "a link to nothing" in d.stays_down()
     assert not os.path.exists("/dev/disk-that-is-missing")
 
 

@@ -14,8 +14,7 @@
 #define TIMEOUT_MS	300
 
 static char *store;
-static volatile bool enough, over;
-static volatile unsigned int uncut;	/* lanes that were lost all the same */
+static volatile bool enough, over, failed;
 static int disk;
 static unsigned int cuts_wanted = 400;
 
@@ -27,6 +26,7 @@ static struct lane {
 	struct server server;
 	pthread_t thread;
 	unsigned int index, cuts[MOODS + 2];
+	unsigned int uncut;	/* it was lost all the same */
 	unsigned int seed;
 	volatile enum mood mood;
 	volatile bool done;	/* has had its cuts */
@@ -83,30 +83,25 @@ static bool renew(struct dgnl *nl, struct lane *lane, uint32_t generation)
 	return !lane->refused;
 }
 
-/* A machine that stands still may cost a lane its connection without our doing. */
-static void keep_up(struct dgnl *nl, struct lane *lane, uint32_t generation)
+static bool is_lost(struct dgnl *nl, const struct lane *lane)
 {
-	while (!over) {
-		poll(NULL, 0, 20);
-		if (lane_num(nl, "n", "d", lane->index, DISAGG_A_LANE_STATE) !=
-		    DISAGG_LANE_STATE_LOST)
-			continue;
-		if (!renew(nl, lane, generation))
-			break;
-		generation++;
-		__sync_fetch_and_add(&uncut, 1);
-	}
+	return lane_num(nl, "n", "d", lane->index, DISAGG_A_LANE_STATE) == DISAGG_LANE_STATE_LOST;
 }
 
-/* Cut the lane in one way or another, and give it a new connection. */
+/*
+ * Cut the lane in one way or another, and give it a new connection: as often as is wanted,
+ * and then until nobody uses the disk any more.
+ */
 static void *lane_main(void *data)
 {
 	struct lane *lane = data;
 	struct dgnl nl = dgnl_open();
 	unsigned int n, way;
 
-	for (n = 0; n < cuts_wanted / LANES; n++) {
+	for (n = 0; !over; n++) {
+		lane->done = n >= cuts_wanted / LANES || failed;
 		poll(NULL, 0, rand_r(&lane->seed) % 16);
+		lane->uncut += is_lost(&nl, lane);
 		way = rand_r(&lane->seed) % 24;
 		way = !way ? BE_SILENT : way % 4;
 		if (way == WELL) {	/* cut from outside, at whatever is going on */
@@ -118,17 +113,13 @@ static void *lane_main(void *data)
 			lane->mood = way;
 			lane->cuts[way]++;
 			/* Until it has found a request to be in that mood for. */
-			for (int i = 0; i < 2000 && lane_num(&nl, "n", "d", lane->index,
-							     DISAGG_A_LANE_STATE) !=
-						    DISAGG_LANE_STATE_LOST; i++)
+			for (int i = 0; i < 2000 && !over && !is_lost(&nl, lane); i++)
 				poll(NULL, 0, 1);
 		}
 		if (!renew(&nl, lane, 1 + n))
 			break;
 	}
 	lane->done = true;
-	if (!lane->refused)
-		keep_up(&nl, lane, 1 + n);
 	close(nl.fd);
 	return NULL;
 }
@@ -140,7 +131,6 @@ static struct job {
 	unsigned int index, seed;
 	uint32_t version[BLOCKS], len[BLOCKS];
 	unsigned int writes, reads;
-	bool failed;
 } jobs[JOBS];
 
 static void fill(char *buf, uint32_t len, unsigned int block, uint32_t version)
@@ -159,7 +149,7 @@ static void *job_main(void *data)
 	if (posix_memalign((void **)&buf, 4096, MAX_LEN) ||
 	    posix_memalign((void **)&want, 4096, MAX_LEN))
 		bail("no memory");
-	while (!enough && !j->failed) {
+	while (!enough && !failed) {
 		unsigned int b = rand_r(&j->seed) % BLOCKS;
 		off_t at = (off_t)(j->index * BLOCKS + b) * MAX_LEN;
 		ssize_t n;
@@ -174,13 +164,13 @@ static void *job_main(void *data)
 			fill(want, j->len[b], b, j->version[b]);
 			if (n == j->len[b] && memcmp(buf, want, (size_t)n)) {
 				note("job %u, block %u: not what was written last", j->index, b);
-				j->failed = true;
+				failed = true;
 			}
 			j->reads++;
 		}
 		if (n != j->len[b]) {
 			note("job %u, block %u: %zd, %s", j->index, b, n, strerror(errno));
-			j->failed = true;
+			failed = true;
 		}
 	}
 	free(buf);
@@ -193,9 +183,9 @@ int main(void)
 	struct device_new d;
 	struct answer a;
 	struct dgnl nl;
-	unsigned int id = 0, writes = 0, reads = 0, total = 0;
+	unsigned int id = 0, writes = 0, reads = 0, total = 0, uncut = 0;
 	uint64_t start, replays = 0;
-	bool failed = false, refused = false;
+	bool refused = false;
 	int fds[LANES];
 	char path[40];
 
@@ -245,12 +235,12 @@ int main(void)
 		pthread_join(jobs[i].thread, NULL);
 		writes += jobs[i].writes;
 		reads += jobs[i].reads;
-		failed |= jobs[i].failed;
 	}
 	over = true;
 	for (unsigned int i = 0; i < LANES; i++) {
 		pthread_join(lanes[i].thread, NULL);
 		refused |= lanes[i].refused;
+		uncut += lanes[i].uncut;
 		for (unsigned int w = 0; w < MOODS + 2; w++)
 			total += lanes[i].cuts[w];
 		replays += lane_num(&nl, "n", "d", i, DISAGG_A_LANE_REPLAYS);
@@ -261,7 +251,7 @@ int main(void)
 	}
 	note("%u cuts in %llu ms; %u writes, %u reads, %llu sent again", total,
 	     (unsigned long long)(now_ms() - start), writes, reads, (unsigned long long)replays);
-	result(!refused && total == cuts_wanted / LANES * LANES, "every new connection was taken");
+	result(!refused && total >= cuts_wanted / LANES * LANES, "every new connection was taken");
 	result(!failed, "no request failed, and no byte was wrong");
 	result(replays > total / 8, "requests were sent again");
 	note("%u lanes were lost without a cut", uncut);

@@ -200,12 +200,15 @@ static int lane_becomes(unsigned int state, unsigned int ms)
 	return -1;
 }
 
-/* A PING comes, and the lane is not lost for want of an answer. */
+/*
+ * A PING comes, and the lane is not lost for want of an answer, which it would be half the
+ * timeout later. The next PING has no answer if this one's was of another generation.
+ */
 static bool pinged_and_lives(void)
 {
 	for (int i = 0; i < TIMEOUT_MS + SLACK_MS && !pings; i += 10)
 		poll(NULL, 0, 10);
-	return pings && lane_becomes(LOST, TIMEOUT_MS) < 0;
+	return pings && lane_becomes(LOST, TIMEOUT_MS * 3 / 4) < 0;
 }
 
 static bool lane_reason(const char *what)
@@ -253,7 +256,7 @@ static void slow(void)
 	start = now_ms();
 	for (int i = 0; i < DEPTH; i++)
 		job_start(&jobs[i], fd, false);
-	ok = lane_becomes(LOST, 4 * TIMEOUT_MS) < 0 && pinged_and_lives();
+	ok = lane_becomes(LOST, 5 * TIMEOUT_MS) < 0 && pinged_and_lives();
 	for (int i = 0; i < DEPTH; i++)
 		ok &= !jobs[i].done;
 	note("%u READs waited for %u ms; %u PINGs", s.nr_kept, (unsigned int)(now_ms() - start),

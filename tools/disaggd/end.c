@@ -43,7 +43,7 @@ static int end_one(const char *text)
 	if (!err && !search.found)
 		err = -ESTALE;
 	/* A row that is damaged, which is logged, can be ended, too. */
-	if (!err || err == -EIO)
+	if (!err || err == -EBADMSG)
 		err = journal_end(search.generation, "ended by the operator");
 	if (err == -ESTALE)
 		log_error("the journal has no lease %s that is open", text);

@@ -220,9 +220,9 @@ int journal_load(int (*each)(const struct journal_row *row, void *ctx), void *ct
 		if (!copy_blob(s, 1, row.id, sizeof(row.id)) ||
 		    !copy_blob(s, 2, row.txid, sizeof(row.txid)) ||
 		    !copy_blob(s, 3, row.token, sizeof(row.token))) {
-			log_error("journal: the row of generation %llu is damaged",
+			log_error("journal: the row of generation %llu is damaged (disaggd --end-lease ends it)",
 				  (unsigned long long)row.generation);
-			damaged = -EIO;
+			damaged = -EBADMSG;
 			continue;
 		}
 		copy_text(s, 11, row.resource, sizeof(row.resource));

@@ -53,7 +53,7 @@ void journal_close(void);
 
 /*
  * Call @each for every row that has not ended, oldest first, until it fails; those that are
- * damaged are logged and passed over, and then it is -EIO in the end.
+ * damaged are logged and passed over, and then it is -EBADMSG in the end.
  */
 int journal_load(int (*each)(const struct journal_row *row, void *ctx), void *ctx);
 

@@ -314,6 +314,8 @@ static const char *why_not_opened(const struct resource_config *conf, int err)
 {
 	if (err == EINVAL && conf->direct)
 		return "cannot open for direct I/O (direct: no may help)";
+	if (err == EEXIST)
+		return "cannot make a file where there is a link to nothing";
 	if (err != ENOENT || !journal_has_storage(conf->id))
 		return "cannot open";
 	return has_prefix(conf->path, "/dev/") ?
@@ -340,10 +342,12 @@ static int open_storage(struct resource *r)
 	for (char *p = r->model; *p; p++)
 		if (*p < 0x20 || *p > 0x7e)
 			*p = '?';
-	if (!stat(conf->path, &st) && S_ISBLK(st.st_mode))
+	if (stat(conf->path, &st)) {
+		if (may_be_made(conf))
+			flags |= O_CREAT | O_EXCL;	/* not where a link says */
+	} else if (S_ISBLK(st.st_mode)) {
 		flags |= O_EXCL;	/* refuses a device that is mounted */
-	else if (may_be_made(conf))
-		flags |= O_CREAT;
+	}
 	if (conf->direct)
 		flags |= O_DIRECT;
 	r->fd = open(conf->path, flags, 0600);
