@@ -94,11 +94,13 @@ check "nothing is left of it" nothing_left t1
 gives_back()
 {
 	"$D" node create n1 --memory 4MiB >/dev/null || return
-	[ "$(json '.deleted[0].leases_released' "$D" -j node delete --force n1)" = true ] && return
+	"$D" -j node delete --force n1 >"$WORK/forced" 2>&1
+	grep -q '"leases_released": *true' "$WORK/forced" && return
 	give_back n1
 	return 1
 }
 check "--force gives back leases, too" wait_for 30 gives_back
+[ $KTAP_FAILED -eq 0 ] || ktap_note "$(<"$WORK/forced")"
 
 # A target that has stopped, in the middle of I/O.
 "$D" node create n1 --memory 64MiB --io-timeout 60s >/dev/null

@@ -410,8 +410,12 @@ def not_below_dev(folder):
     d = Daemon(folder, config("/dev/disk-that-is-missing", size="4MiB"))
     assert "No such file" in d.stays_down()
     os.symlink("/dev/disk-that-is-missing", f"{folder}/link")
-    reconfigure(d, "path: /dev/disk-that-is-missing", f"path: {folder}/link")
-    assert "a link to nothing" in d.stays_down()
+    os.symlink("/dev", f"{folder}/dev")
+    for path, said in ((f"{folder}/link", "in the place of a link"),
+                       (f"{folder}/dev/disk-that-is-missing", "No such file"),
+                       ("//dev/./disk-that-is-missing", "No such file")):
+        rewrite(d, at(disk=path))
+        assert said in d.stays_down()
     assert not os.path.exists("/dev/disk-that-is-missing")
 
 

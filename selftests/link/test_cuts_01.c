@@ -29,6 +29,7 @@ static struct lane {
 	unsigned int uncut;	/* it was lost all the same */
 	unsigned int seed;
 	volatile enum mood mood;
+	volatile bool acted;	/* has met a request, or a PING, in its mood */
 	volatile bool done;	/* has had its cuts */
 	int refused;
 } lanes[LANES];
@@ -38,6 +39,7 @@ static bool answer(struct server *s, struct disagg_wire_frame *f)
 	struct lane *lane = (struct lane *)((char *)s - offsetof(struct lane, server));
 	const char *payload;
 
+	lane->acted |= lane->mood != WELL;
 	switch (lane->mood) {
 	case DIE_BEFORE:
 		break;
@@ -66,6 +68,7 @@ static bool renew(struct dgnl *nl, struct lane *lane, uint32_t generation)
 
 	serve_end(&lane->server);
 	lane->mood = WELL;
+	lane->acted = false;
 	fd = serve(&lane->server);
 	/* The other lane may be just at it. */
 	for (int i = 0; i < 2000; i++) {
@@ -115,6 +118,7 @@ static void *lane_main(void *data)
 			/* Until it has found a request to be in that mood for. */
 			for (int i = 0; i < 2000 && !over && !is_lost(&nl, lane); i++)
 				poll(NULL, 0, 1);
+			lane->uncut += is_lost(&nl, lane) && !lane->acted;
 		}
 		if (!renew(&nl, lane, 1 + n))
 			break;
@@ -251,7 +255,8 @@ int main(void)
 	}
 	note("%u cuts in %llu ms; %u writes, %u reads, %llu sent again", total,
 	     (unsigned long long)(now_ms() - start), writes, reads, (unsigned long long)replays);
-	result(!refused && total >= cuts_wanted / LANES * LANES, "every new connection was taken");
+	result(!refused && (failed || total >= cuts_wanted / LANES * LANES),
+	       "every new connection was taken");
 	result(!failed, "no request failed, and no byte was wrong");
 	result(replays > total / 8, "requests were sent again");
 	note("%u lanes were lost without a cut", uncut);

@@ -315,7 +315,7 @@ static const char *why_not_opened(const struct resource_config *conf, int err)
 	if (err == EINVAL && conf->direct)
 		return "cannot open for direct I/O (direct: no may help)";
 	if (err == EEXIST)
-		return "cannot make a file where there is a link to nothing";
+		return "cannot make a file in the place of a link";
 	if (err != ENOENT || !journal_has_storage(conf->id))
 		return "cannot open";
 	return has_prefix(conf->path, "/dev/") ?
@@ -323,11 +323,25 @@ static const char *why_not_opened(const struct resource_config *conf, int err)
 	       "there are leases in it (is its file system mounted? see disaggd --end-lease)";
 }
 
-/* Where devices are, one that is missing must not become a file. */
+/* Where devices are, or there is nothing; but /dev/shm is for files. */
+static bool is_among_devices(const char *path)
+{
+	char *folder = strndup(path, (size_t)(strrchr(path, '/') + 1 - path));
+	char *real = folder ? realpath(folder, NULL) : NULL;
+	bool devices = !real || !strcmp(real, "/dev") ||
+		       (has_prefix(real, "/dev/") && strcmp(real, "/dev/shm") &&
+			!has_prefix(real, "/dev/shm/"));
+
+	free(real);
+	free(folder);
+	return devices;
+}
+
+/* A device that is missing must not become a file. */
 static bool may_be_made(const struct resource_config *conf)
 {
 	return conf->size && !conf->read_only && !journal_has_storage(conf->id) &&
-	       (!has_prefix(conf->path, "/dev/") || has_prefix(conf->path, "/dev/shm/"));
+	       !is_among_devices(conf->path);
 }
 
 static int open_storage(struct resource *r)
