@@ -21,12 +21,12 @@ soak:
 	@SUITE=fuzz FUZZ_TIME=60 FUZZ_FRAMES=1000000 TIMEOUT=3600 V="$(V)" selftests/run
 	@SUITE=control TEST=test_fuzz_01 KERNEL="$(or $(KERNEL),6.1 6.12 7.3 uml)" FUZZ_MESSAGES=100000 TIMEOUT=3600 \
 		V="$(V)" selftests/run
-	@SUITE=link TEST='test_[ac]*_01' KERNEL="$(or $(KERNEL),6.12)" FUZZ_CUTS=1000 \
+	@SUITE=link TEST='test_[ac]*_01*' KERNEL="$(or $(KERNEL),6.12)" FUZZ_CUTS=1000 \
 		TIMEOUT=3600 V="$(V)" selftests/run
 	@SUITE=swap KERNEL="$(or $(KERNEL),6.12)" FUZZ_SWAP=300 TIMEOUT=1200 V="$(V)" selftests/run
 	@SUITE=fault TEST=test_hostile_03 KERNEL=uml FUZZ_REPLIES=1000000 TIMEOUT=7200 V=1 \
 		selftests/run
-	@SUITE=stress TEST=test_cycle_01 KERNEL=uml FUZZ_CYCLES=500 TIMEOUT=7200 V=1 \
+	@SUITE=stress TEST=test_cycle_01.sh KERNEL=uml FUZZ_CYCLES=500 TIMEOUT=7200 V=1 \
 		selftests/run
 
 # The roots and User-Mode Linux, so that what follows is quick.

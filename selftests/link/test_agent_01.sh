@@ -24,7 +24,7 @@ RESTORE_MS=${RESTORE_MS:-5000}
 # The first bytes of a request, as the network has them.
 REQUEST=0x44475251
 
-ktap_plan 37
+ktap_plan 38
 need_module
 start_target t1 "{id: dram, class: memory, size: 256MiB}" \
 	"{id: disk, class: storage, path: $WORK/disk, size: 256MiB, direct: no}" \
@@ -259,6 +259,20 @@ python3 - "$PORT" <<-END
 END
 check_eq "another program at its port is not a target: the wait goes on" \
 	"$? $(state_of n1/disk0)" "0 lost"
+# Each waits for 200 ms, and up to half of that less or more.
+check "lanes do not come in step" python3 - "$PORT" <<-END
+	import socket, sys, time
+	listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+	listener.settimeout(20)
+	times = []
+	for _ in range(70):
+	    listener.accept()[0].close()
+	    times.append(time.monotonic())
+	turns = [b - a for a, b in zip(times[10:], times[12:])]
+	early = sum(turn < 0.18 for turn in turns)
+	print(f"of {len(turns)} turns of two lanes {early} took less than 180 ms")
+	sys.exit(early < len(turns) / 6)
+END
 { dd if="$DISK" of="$WORK/waits" bs=4k count=1 iflag=direct status=none
 	date +%s%3N >"$WORK/restored"; } &
 READER=$!

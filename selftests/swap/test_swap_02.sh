@@ -18,7 +18,7 @@ SWAP_S=${FUZZ_SWAP:-20}
 MIB=256
 PAGES=$((MIB * 256))
 
-ktap_plan 9
+ktap_plan 10
 need_module
 start_pool 384
 start_swap_agent
@@ -36,6 +36,11 @@ wait_for 60 grep -q held "$WORK/hog.out" || die "hog: $(cat "$WORK/hog.out")"
 ktap_note "$hog MiB are locked; $(grep -h MemAvailable /proc/meminfo)," \
 	"min_free_kbytes $(cat /proc/sys/vm/min_free_kbytes)"
 
+# Who sends must not look for memory in what is yet to be sent.
+RECLAIM=/sys/kernel/tracing/events/vmscan/mm_vmscan_direct_reclaim_begin
+mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
+echo 'hist:keys=common_stacktrace:size=16384' >"$RECLAIM/trigger" || die "no histograms"
+
 unlimited()
 {
 	in_cgroup load "$SUITE_BIN/swap_load" "$MIB" "$SWAP_S"
@@ -43,6 +48,11 @@ unlimited()
 
 under_cuts unlimited
 kill $HOG
+cat "$RECLAIM/hist" >"$WORK/reclaim"
+echo '!hist:keys=common_stacktrace:size=16384' >"$RECLAIM/trigger"
+ktap_note "direct reclaim: $(awk '$1 == "Hits:" { print $2 }' "$WORK/reclaim") times"
+check_eq "sending reclaims nothing" "$(grep -E \
+	'disagg_(lane_(transmit|kick)|tcp_tx_work|tls_rx_work|queue_rq)' "$WORK/reclaim")" ""
 check "swapping ends" swap_off
 # Where everything is scarce the target may take longer than it is waited for.
 wait_for 60 "$DISAGGCTL" node delete s >/dev/null
