@@ -49,10 +49,16 @@ unlimited()
 under_cuts unlimited
 kill $HOG
 cat "$RECLAIM/hist" >"$WORK/reclaim"
+grep -q ^Totals "$WORK/reclaim" || die "the histogram cannot be read"
 echo '!hist:keys=common_stacktrace:size=16384' >"$RECLAIM/trigger"
-ktap_note "direct reclaim: $(awk '$1 == "Hits:" { print $2 }' "$WORK/reclaim") times"
-check_eq "sending reclaims nothing" "$(grep -E \
-	'disagg_(lane_(transmit|kick)|tcp_tx_work|tls_rx_work|queue_rq)' "$WORK/reclaim")" ""
+hits=$(awk '$1 == "Hits:" { print $2 }' "$WORK/reclaim")
+ktap_note "direct reclaim: $hits times"
+if [ "$hits" -gt 0 ]; then
+	check_eq "sending reclaims nothing" "$(grep -E \
+		'disagg_(lane_(transmit|kick)|tcp_tx_work|tls_rx_work|queue_rq)' "$WORK/reclaim")" ""
+else
+	ktap_skip "sending reclaims nothing" "nobody had to reclaim for himself this time"
+fi
 check "swapping ends" swap_off
 # Where everything is scarce the target may take longer than it is waited for.
 wait_for 60 "$DISAGGCTL" node delete s >/dev/null
