@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A shutdown with a dirty file system on a device whose target is dead ends all the same.
+# A shutdown with a dirty file system and swap space on devices whose target is dead ends
+# all the same.
 
 set -u
 # shellcheck source=selftests/lib.sh
@@ -19,6 +20,6 @@ done
 status=${PIPESTATUS[0]}
 took=$(($(date +%s) - $(<"$ended")))
 ktap_note "the shutdown took $took s"
-KTAP_PLAN=8 KTAP_N=7
+KTAP_PLAN=11 KTAP_N=10
 check_eq "the machine goes down within two minutes" "$status $((took <= 120))" "0 1"
 ktap_done
