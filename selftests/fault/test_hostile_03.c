@@ -3,16 +3,17 @@
  * Malformed replies by the ten thousand, under I/O: FUZZ_REPLIES of them. Floods of
  * stale ones, which the module has to count and drop, end with one that it has to refuse,
  * or with a cut in the middle of something; everything comes in pieces cut anywhere. The
- * lane that it refuses is replaced, and so on. Two devices: one whose frames have CRCs.
+ * lane that it refuses is replaced, and so on. Three devices: one whose frames have CRCs,
+ * and one whose lanes have TLS in the kernel, as from a target that has the keys.
  * In the end the module has dropped exactly the stale ones, and every byte that is
  * written can be read. FUZZ_SEED makes the same choices again.
  */
-#include "../control/dgnl.h"
+#include "../tls/tls_pair.h"
 #include "wire.h"
 
 #define REPLIES		20000
 #define SIZE		(16 << 20)
-#define DEVICES		2
+#define DEVICES		3
 #define LANES		2
 #define USERS		2		/* of each device */
 #define DEPTH		16
@@ -36,7 +37,7 @@ struct lane {
 	struct dgnl nl;
 	const char *device;
 	unsigned int index;
-	bool crc;
+	bool crc, tls;
 	char *store;
 	uint64_t seed;
 	int peer;
@@ -53,6 +54,13 @@ struct user {
 	pthread_t thread;
 	int disk;
 	uint64_t seed, done, errors;
+};
+
+static const struct kind {
+	const char *name;
+	bool crc, tls;
+} kinds[DEVICES] = {
+	{ .name = "plain" }, { .name = "crc", .crc = true }, { .name = "tls", .tls = true },
 };
 
 static struct lane lanes[DEVICES * LANES];
@@ -312,10 +320,17 @@ static void end_badly(struct lane *l)
 	l->ways[way]++;
 	sent++;
 	push(l);	/* it may have let go already */
+	/* A reset, which takes what TLS has not decrypted yet, would have stale ones uncounted. */
 	if (way == HALF_FRAME || way == HALF_PAYLOAD)
-		shutdown(l->peer, chance(&l->seed, 2) ? SHUT_WR : SHUT_RDWR);
+		shutdown(l->peer, l->tls || chance(&l->seed, 2) ? SHUT_WR : SHUT_RDWR);
 	if (!is_closed(l->peer))
 		l->failed = way_names[way];
+}
+
+/* Return: a socket for the module, whose other end @l is. */
+static int lane_connect(struct lane *l)
+{
+	return l->tls ? tls_pair(&l->peer, &ciphers[0]) : tcp_pair(&l->peer);
 }
 
 static void converse(struct lane *l)
@@ -362,7 +377,7 @@ static void *lane_main(void *data)
 		if (enough || l->failed)
 			break;
 		close(l->peer);
-		fd = tcp_pair(&l->peer);
+		fd = lane_connect(l);
 		/* The other lane may be just at it. */
 		for (int i = 0; i < 5000; i++) {
 			err = lane_replace(&l->nl, "n", l->device, l->index, l->generation, fd, &a);
@@ -439,7 +454,8 @@ static bool whole(int disk, unsigned int device)
 	return ok;
 }
 
-static int make_device(struct dgnl *nl, struct lane *l, const char *name, bool crc)
+/* n/@kind->name, of whose lanes @l are the other ends. Return: its disk, opened. */
+static int make_device(struct dgnl *nl, struct lane *l, const struct kind *kind)
 {
 	struct device_new d;
 	unsigned int id;
@@ -448,20 +464,21 @@ static int make_device(struct dgnl *nl, struct lane *l, const char *name, bool c
 
 	for (unsigned int i = 0; i < LANES; i++) {
 		l[i].nl = dgnl_open();
-		l[i].device = name;
+		l[i].device = kind->name;
 		l[i].index = i;
-		l[i].crc = crc;
+		l[i].crc = kind->crc;
+		l[i].tls = kind->tls;
 		l[i].store = store;
 		l[i].generation = 1;
 		l[i].payload = calloc(1, MAX_PAYLOAD);
 		l[i].copy = malloc(MAX_PAYLOAD);
 		l[i].out = malloc(16 * MAX_PAYLOAD);
-		fds[i] = tcp_pair(&l[i].peer);
+		fds[i] = lane_connect(&l[i]);
 	}
 	d = device_defaults(fds, LANES);
-	d.name = name;
+	d.name = kind->name;
 	d.size = SIZE;
-	d.features = crc ? DISAGG_WIRE_F_CRC32C : 0;
+	d.features = kind->crc ? DISAGG_WIRE_F_CRC32C : 0;
 	d.depth = DEPTH;
 	d.max_payload = MAX_PAYLOAD;
 	d.io_timeout = 600000;
@@ -482,7 +499,6 @@ static unsigned long number_of(const char *variable, unsigned long fallback)
 
 int main(void)
 {
-	static const char *const names[DEVICES] = { "plain", "crc" };
 	uint64_t seed, start, stale = 0, flips = 0, dropped = 0, ways[WAYS] = {}, refused = 0;
 	uint64_t answered = 0, done = 0, errors = 0;
 	int disks[DEVICES];
@@ -494,10 +510,12 @@ int main(void)
 	wanted = number_of("FUZZ_REPLIES", REPLIES);
 	seed = number_of("FUZZ_SEED", (unsigned long)time(NULL) * 1000 + now_ms() % 1000);
 	note("FUZZ_SEED=%llu", (unsigned long long)seed);
+	if (system("modprobe tls"))
+		bail("no TLS in this kernel");
 	if (node_new(&nl, "n"))
 		bail("no node");
 	for (unsigned int d = 0; d < DEVICES; d++)
-		disks[d] = make_device(&nl, &lanes[d * LANES], names[d], d);
+		disks[d] = make_device(&nl, &lanes[d * LANES], &kinds[d]);
 	start = now_ms();
 	for (unsigned int i = 0; i < DEVICES * LANES; i++) {
 		lanes[i].seed = (seed + i * 7919) | 1;
@@ -524,7 +542,8 @@ int main(void)
 	for (unsigned int i = 0; i < DEVICES * LANES; i++)
 		failed = lanes[i].failed ? lanes[i].failed : failed;
 	for (unsigned int d = 0; d < DEVICES; d++)
-		result(!failed && whole(disks[d], d), "%s: every byte can be read again", names[d]);
+		result(!failed && whole(disks[d], d), "%s: every byte can be read again",
+		       kinds[d].name);
 	for (unsigned int i = 0; i < DEVICES * LANES; i++) {
 		struct lane *l = &lanes[i];
 
@@ -558,7 +577,8 @@ int main(void)
 		note("udev is not done");
 	enough = true;
 	for (unsigned int d = 0; d < DEVICES; d++)
-		result(!device_del(&nl, "n", names[d], failed), "%s: it can be deleted", names[d]);
+		result(!device_del(&nl, "n", kinds[d].name, failed), "%s: it can be deleted",
+		       kinds[d].name);
 	for (unsigned int i = 0; i < DEVICES * LANES; i++) {
 		pthread_join(lanes[i].thread, NULL);
 		close(lanes[i].peer);

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Many lanes with TLS, to a target that takes nothing in: on each of those that are used
+ * part of a record is stuck, of which TLS has to be told that it will never go. A node of
+ * them is deleted by force as quickly as one device with a lane; and the module unloaded,
+ * when nobody uses them.
+ */
+#include "ktls.h"
+
+#include <sys/syscall.h>
+
+#define DEVICES		6
+#define LANES		8	/* of each device; as many are used as there are processors */
+#define JOBS		2	/* of each device */
+#define BIG		(1 << 20)
+#define BOUND_MS	2000
+
+static struct dgnl nl;
+static int peers[DEVICES][LANES];
+
+static const char *name_of(unsigned int device)
+{
+	static char name[16];
+
+	snprintf(name, sizeof(name), "d%u", device);
+	return name;
+}
+
+/* n with all of its devices. */
+static void make(uint32_t io_timeout, unsigned int *ids)
+{
+	int lanes[LANES], small = 4096;
+	struct device_new d;
+
+	if (node_new(&nl, "n"))
+		bail("no node");
+	for (unsigned int i = 0; i < DEVICES; i++) {
+		for (unsigned int l = 0; l < LANES; l++) {
+			lanes[l] = tls_pair(&peers[i][l], &ciphers[l % NR_CIPHERS]);
+			setsockopt(peers[i][l], SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+			setsockopt(lanes[l], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+		}
+		d = device_defaults(lanes, LANES);
+		d.name = name_of(i);
+		d.io_timeout = io_timeout;
+		d.dead_after = DISAGG_NEVER;
+		if (device_new(&nl, &d, &ids[i]))
+			bail("no device");
+		for (unsigned int l = 0; l < LANES; l++)
+			close(lanes[l]);
+	}
+}
+
+static void unmake(void)
+{
+	for (unsigned int i = 0; i < DEVICES; i++)
+		for (unsigned int l = 0; l < LANES; l++)
+			close(peers[i][l]);
+}
+
+static bool all_are(int state)
+{
+	unsigned int n = 0;
+
+	for (int tries = 0; tries < 1000 && n < DEVICES; tries++) {
+		n = 0;
+		for (unsigned int i = 0; i < DEVICES; i++)
+			n += device_state(&nl, "n", name_of(i)) == state;
+		if (n < DEVICES)
+			poll(NULL, 0, 20);
+	}
+	if (n < DEVICES)
+		note("%u of %u are in state %d", n, DEVICES, state);
+	return n == DEVICES;
+}
+
+/* Lanes on which something was sent, as far as it went. */
+static unsigned int used(void)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < DEVICES; i++)
+		for (unsigned int l = 0; l < LANES; l++)
+			n += !!lane_num(&nl, "n", name_of(i), l, DISAGG_A_LANE_REQUESTS);
+	return n;
+}
+
+static void deleted(int state, const char *when)
+{
+	unsigned int ids[DEVICES], lanes, told = 0;
+	struct job jobs[DEVICES * JOBS];
+	int disks[DEVICES], err, ms;
+	uint64_t start;
+	bool ok;
+
+	make(state == LOST ? 1000 : 600000, ids);
+	for (unsigned int i = 0; i < DEVICES; i++)
+		disks[i] = open_disk(ids[i], O_RDWR | O_DIRECT);
+	for (unsigned int i = 0; i < DEVICES * JOBS; i++)
+		job_start(&jobs[i], disks[i / JOBS], true, BIG);
+	for (int i = 0; i < 1000 && used() < DEVICES; i++)
+		poll(NULL, 0, 10);
+	ok = all_are(state);
+	lanes = used();
+	start = now_ms();
+	err = node_del(&nl, "n", true);
+	ms = now_ms() - start;
+	note("%s: %u of %u lanes have sent, deleted in %d ms", when, lanes, DEVICES * LANES, ms);
+	result(ok && lanes >= DEVICES && !err && ms <= BOUND_MS,
+	       "%s: the node is deleted by force within 2 s", when);
+	for (unsigned int i = 0; i < DEVICES * JOBS; i++) {
+		told += job_end(&jobs[i], BOUND_MS) > 0;
+		free(jobs[i].buf);
+	}
+	result(told == DEVICES * JOBS, "%s: all who waited are told", when);
+	for (unsigned int i = 0; i < DEVICES; i++)
+		close(disks[i]);
+	unmake();
+}
+
+static void unloaded(void)
+{
+	unsigned int ids[DEVICES];
+	uint64_t start;
+	int rc, ms;
+
+	make(600000, ids);
+	if (!module_free())
+		bail("the module is in use");
+	close(nl.fd);
+	start = now_ms();
+	rc = syscall(SYS_delete_module, "disagg", O_NONBLOCK);
+	ms = now_ms() - start;
+	note("rmmod took %d ms", ms);
+	result(!rc && ms <= BOUND_MS, "rmmod within 2 s");
+	unmake();
+}
+
+int main(void)
+{
+	need_module();
+	if (system("modprobe tls"))
+		bail("no TLS in this kernel");
+	nl = dgnl_open();
+	/* Nobody else asks for anything. */
+	if (system("udevadm control --stop-exec-queue"))
+		note("udev is not stopped");
+	deleted(LIVE, "requests are stuck");
+	deleted(LOST, "all lanes are lost");
+	unloaded();
+	if (system("udevadm control --start-exec-queue"))
+		note("udev is not started again");
+	return finish();
+}
