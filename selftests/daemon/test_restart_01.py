@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Memory leases outlive the daemon: their workers serve on and wait for the next one."""
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -95,6 +96,42 @@ def stopped(folder):
             d.restart()
             assert lane.read(0, MIB) == pattern("a", MIB)
         d.control().release(g)
+
+
+@test
+def upgraded(folder):
+    """another file in the place of the program: who runs goes on, who is started is new."""
+    binary = folder + "/disaggd"
+    shutil.copy(find_disaggd(), binary)
+
+    def programs(*pids):
+        return [os.readlink(f"/proc/{pid}/exe") for pid in pids]
+
+    with Daemon(folder, CONFIG % "30s", binary=binary) as d:
+        c = d.control()
+        g = c.lease(8 * MIB)
+        lane = d.lane(g)
+        lane.write(0, pattern("a", MIB))
+        serves, = d.workers()
+        with open(binary, "rb") as old, open(binary + ".new", "wb") as new:
+            new.write(old.read() + b"another")
+        shutil.copymode(binary, binary + ".new")
+        os.rename(binary + ".new", binary)
+        c.lease(8 * MIB)
+        workers = d.workers()
+        assert programs(*workers) == [binary + " (deleted)"] * 2    # as their parent
+        assert d.stop() == 0
+        d.restart()
+        assert lane.read(0, MIB) == pattern("a", MIB)
+        c = d.control()
+        c.act(RESIZE, g, size=16 * MIB)
+        assert d.lane(g, 1, 2).read(15 * MIB, MIB) == bytes(MIB)
+        other = c.lease(8 * MIB)
+        assert d.lane(other).read(0, MIB) == bytes(MIB)
+        assert programs(*workers, *d.workers()) == [binary + " (deleted)"] * 2 + [binary]
+        c.release(g)
+        closed(lane.reply)
+        eventually(lambda: gone(serves))
 
 
 @test
