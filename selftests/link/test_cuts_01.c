@@ -37,10 +37,11 @@ static struct lane {
 static bool answer(struct server *s, struct disagg_wire_frame *f)
 {
 	struct lane *lane = (struct lane *)((char *)s - offsetof(struct lane, server));
+	enum mood mood = lane->mood;
 	const char *payload;
 
-	lane->acted |= lane->mood != WELL;
-	switch (lane->mood) {
+	lane->acted |= mood != WELL;
+	switch (mood) {
 	case DIE_BEFORE:
 		break;
 	case DIE_AFTER:
@@ -100,11 +101,13 @@ static void *lane_main(void *data)
 	struct lane *lane = data;
 	struct dgnl nl = dgnl_open();
 	unsigned int n, way;
+	bool lost;
 
 	for (n = 0; !over; n++) {
 		lane->done = n >= cuts_wanted / LANES || failed;
 		poll(NULL, 0, rand_r(&lane->seed) % 16);
-		lane->uncut += is_lost(&nl, lane);
+		lost = is_lost(&nl, lane);
+		lane->uncut += lost;
 		way = rand_r(&lane->seed) % 24;
 		way = !way ? BE_SILENT : way % 4;
 		if (way == WELL) {	/* cut from outside, at whatever is going on */
@@ -118,7 +121,7 @@ static void *lane_main(void *data)
 			/* Until it has found a request to be in that mood for. */
 			for (int i = 0; i < 2000 && !over && !is_lost(&nl, lane); i++)
 				poll(NULL, 0, 1);
-			lane->uncut += is_lost(&nl, lane) && !lane->acted;
+			lane->uncut += !lost && is_lost(&nl, lane) && !lane->acted;
 		}
 		if (!renew(&nl, lane, 1 + n))
 			break;

@@ -318,9 +318,7 @@ static const char *why_not_opened(const struct resource_config *conf, int err)
 		return "cannot make a file in the place of a link";
 	if (err != ENOENT || !journal_has_storage(conf->id))
 		return "cannot open";
-	return has_prefix(conf->path, "/dev/") ?
-	       "there are leases in it (is the device there? see disaggd --end-lease)" :
-	       "there are leases in it (is its file system mounted? see disaggd --end-lease)";
+	return "there are leases in it (is its disk there, or mounted? see disaggd --end-lease)";
 }
 
 /* Where devices are, or there is nothing; but /dev/shm is for files. */
