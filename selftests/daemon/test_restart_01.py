@@ -117,7 +117,7 @@ def upgraded(folder):
             new.write(old.read() + b"another")
         shutil.copymode(binary, binary + ".new")
         os.rename(binary + ".new", binary)
-        c.lease(8 * MIB)
+        second = c.lease(8 * MIB)
         workers = d.workers()
         assert programs(*workers) == [binary + " (deleted)"] * 2    # as their parent
         assert d.stop() == 0
@@ -132,6 +132,8 @@ def upgraded(folder):
         c.release(g)
         closed(lane.reply)
         eventually(lambda: gone(serves))
+        c.release(second)
+        c.release(other)
 
 
 @test

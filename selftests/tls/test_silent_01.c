@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Many lanes with TLS, to a target that takes nothing in: on each of those that are used
- * part of a record is stuck, of which TLS has to be told that it will never go. A node of
- * them is deleted by force as quickly as one device with a lane; and the module unloaded,
- * when nobody uses them.
+ * Many lanes with TLS, to a target that takes nothing in: on one of each device, at the
+ * least, part of a record is stuck, which will never go. A node of them is deleted by force
+ * as quickly as one device with a lane; and the module unloaded, when nobody uses them.
  */
 #include "ktls.h"
 
 #include <sys/syscall.h>
 
 #define DEVICES		6
-#define LANES		8	/* of each device; as many are used as there are processors */
+#define LANES		8	/* of each device */
 #define JOBS		2	/* of each device */
 #define BIG		(1 << 20)
 #define BOUND_MS	2000
@@ -146,7 +145,7 @@ int main(void)
 	if (system("udevadm control --stop-exec-queue"))
 		note("udev is not stopped");
 	deleted(LIVE, "requests are stuck");
-	deleted(LOST, "all lanes are lost");
+	deleted(LOST, "all devices are lost");
 	unloaded();
 	if (system("udevadm control --start-exec-queue"))
 		note("udev is not started again");
