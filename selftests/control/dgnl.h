@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -873,6 +874,23 @@ DG_FN bool module_free(void)
 	for (int i = 0; i < 1000 && module_refs(); i++)
 		poll(NULL, 0, 10);
 	return !module_refs();
+}
+
+/* Unload it, which nobody holds, and close @nl. Return: after how many milliseconds, or -1. */
+DG_FN int unload_module(struct dgnl *nl)
+{
+	uint64_t start;
+	int ms;
+
+	if (!module_free())
+		bail("the module is in use");
+	close(nl->fd);
+	start = now_ms();
+	if (syscall(SYS_delete_module, "disagg", O_NONBLOCK))
+		return -1;
+	ms = now_ms() - start;
+	note("rmmod took %d ms", ms);
+	return ms;
 }
 
 #endif /* DISAGG_TEST_DGNL_H */

@@ -292,18 +292,11 @@ static void unloaded(enum state state)
 	pid_t jobs[2];
 	unsigned int nr_jobs;
 	/* udev would read what was opened for writing, and hold the module as long. */
-	int disk = enter(state, O_RDONLY, jobs, &nr_jobs), ms, rc;
-	uint64_t begin;
+	int disk = enter(state, O_RDONLY, jobs, &nr_jobs), ms;
 
 	close(disk);	/* who has the disk open holds the module */
-	if (!module_free())
-		bail("the module is in use");
-	close(nl.fd);
-	begin = now_ms();
-	rc = syscall(SYS_delete_module, "disagg", O_NONBLOCK);
-	ms = now_ms() - begin;
-	note("%s: rmmod took %d ms", names[state], ms);
-	result(!rc && ms <= BOUND_MS, "%s: rmmod within 2 s", names[state]);
+	ms = unload_module(&nl);
+	result(ms >= 0 && ms <= BOUND_MS, "%s: rmmod within 2 s", names[state]);
 	end_servers();
 	if (system("modprobe disagg"))
 		bail("the module cannot be loaded again");

@@ -9,8 +9,6 @@
  */
 #include "ktls.h"
 
-#include <sys/syscall.h>
-
 #include "../tlsd/records.h"
 
 #define LONG		(1 << 20)	/* one request of the largest kind */
@@ -263,20 +261,13 @@ static void lost(const struct flood *f)
 static void unloaded(const struct flood *f)
 {
 	struct target t = { .flood = f };
-	int fd = make(&t, 600000), rc, ms;
-	uint64_t start;
+	int fd = make(&t, 600000), ms;
 	bool was;
 
 	close(fd);
 	was = flooded(&t);
-	if (!module_free())
-		bail("the module is in use");
-	close(nl.fd);
-	start = now_ms();
-	rc = syscall(SYS_delete_module, "disagg", O_NONBLOCK);
-	ms = now_ms() - start;
-	note("rmmod took %d ms", ms);
-	result(!rc && ms <= 2000 && was, "%s: rmmod within 2 s", f->name);
+	ms = unload_module(&nl);
+	result(ms >= 0 && ms <= 2000 && was, "%s: rmmod within 2 s", f->name);
 	target_end(&t);
 }
 

@@ -7,7 +7,6 @@
 #include "ktls.h"
 
 #include <linux/fs.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #define BIG	(1 << 20)	/* one request of the largest kind */
@@ -249,21 +248,16 @@ static void descriptor_kept(void)
 static void unload(void)
 {
 	struct server s = { .store = store };
-	uint64_t start;
 	struct device_new d;
-	int lane, err;
-	bool ok;
+	int lane, ms;
 
 	lane = tls_serve(&s, &ciphers[0]);
 	d = device_defaults(&lane, 1);
 	close(make_device(&nl, &d));
 	if (system("udevadm settle --timeout=20"))
 		note("udev is not done");
-	ok = module_free();
-	close(nl.fd);
-	start = now_ms();
-	err = syscall(SYS_delete_module, "disagg", O_NONBLOCK);
-	result(ok && !err && now_ms() - start <= 2000, "the module goes with a lane that has TLS");
+	ms = unload_module(&nl);
+	result(ms >= 0 && ms <= 2000, "the module goes with a lane that has TLS");
 	result(is_closed(s.fd), "whose connection it closes");
 	serve_end(&s);
 }
