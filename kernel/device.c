@@ -25,6 +25,15 @@ DEFINE_XARRAY_ALLOC(disagg_devices);
 /* Devices whose memory is not freed yet, so that the module can wait for it. */
 static atomic_t disagg_device_count = ATOMIC_INIT(0);
 
+/*
+ * Devices that are removed by force are so all at once: each waits for some grace periods
+ * of RCU, and one after the other they would make a node's removal as long as it is large.
+ * It is but help: who removes them does what no thread could be had for.
+ */
+static struct workqueue_struct *disagg_removal_wq;
+
+static void disagg_device_removal_work(struct work_struct *work);
+
 const char *disagg_state_name(u32 state)
 {
 	static const char * const names[] = {
@@ -101,6 +110,7 @@ struct disagg_device *disagg_device_alloc(const struct disagg_device_params *par
 	INIT_LIST_HEAD(&dev->entry);
 	mutex_init(&dev->admin_lock);
 	spin_lock_init(&dev->state_lock);
+	INIT_WORK(&dev->removal, disagg_device_removal_work);
 	dev->state = DISAGG_DEVICE_STATE_CONNECTING;
 	dev->created = ktime_get_real_ns();
 	atomic_inc(&disagg_device_count);
@@ -448,6 +458,37 @@ void disagg_device_set_timeout(struct disagg_device *dev, u32 io_timeout)
 	disagg_block_set_timeout(dev, io_timeout);
 }
 
+static void disagg_device_removal_work(struct work_struct *work)
+{
+	struct disagg_device *dev = container_of(work, struct disagg_device, removal);
+	const char *why;
+
+	disagg_device_detach(dev, true, &why);
+	disagg_device_put(dev);
+}
+
+/* Begin to remove @dev by force; waits for nothing. */
+static void disagg_device_begin_removal(struct disagg_device *dev)
+{
+	disagg_link_fail(dev->link, "deleted by force");
+	disagg_device_get(dev);
+	if (!queue_work(disagg_removal_wq, &dev->removal))
+		disagg_device_put(dev);
+}
+
+/* Remove @dev by force, whether that has begun or not. Return: as disagg_device_detach(). */
+static int disagg_device_end_removal(struct disagg_device *dev, const char **why)
+{
+	int err = disagg_device_detach(dev, true, why);
+
+	/* Who is killed leaves it to the work. */
+	if (err == -EINTR)
+		disagg_device_begin_removal(dev);
+	else if (cancel_work_sync(&dev->removal))
+		disagg_device_put(dev);
+	return err;
+}
+
 /* Return: the node's first device with a reference, or NULL. The registry is locked. */
 static struct disagg_device *disagg_node_first(struct disagg_node *node)
 {
@@ -477,7 +518,7 @@ static bool disagg_node_busy(struct disagg_node *node)
  *
  * Return: 0, -ENOENT, -EINTR, -EBUSY. A device that is opened while its node
  * is being deleted stops that with -EBUSY; those that were deleted before stay
- * deleted.
+ * deleted. By force, devices go although the caller is killed; the node stays.
  */
 int disagg_node_remove(const char *name, bool force, const char **why)
 {
@@ -506,11 +547,13 @@ int disagg_node_remove(const char *name, bool force, const char **why)
 	node->removing = true;
 	if (force)
 		list_for_each_entry(dev, &node->devices, entry)
-			disagg_link_fail(dev->link, "deleted by force");
+			if (!list_is_first(&dev->entry, &node->devices))
+				disagg_device_begin_removal(dev);
 
 	while ((dev = disagg_node_first(node))) {
 		mutex_unlock(&disagg_registry_lock);
-		err = disagg_device_detach(dev, force, why);
+		err = force ? disagg_device_end_removal(dev, why) :
+			      disagg_device_detach(dev, false, why);
 		disagg_device_put(dev);
 		mutex_lock(&disagg_registry_lock);
 		/* Somebody else may have deleted the node meanwhile, and made another. */
@@ -532,24 +575,33 @@ out:
 	return err;
 }
 
+int disagg_devices_init(void)
+{
+	disagg_removal_wq = alloc_workqueue("disagg_removal", WQ_UNBOUND, 0);
+	return disagg_removal_wq ? 0 : -ENOMEM;
+}
+
 /* The module is going: remove all devices by force, and wait until they are freed. */
 void disagg_devices_exit(void)
 {
 	struct disagg_device *dev;
-	unsigned long id = 0;
+	unsigned long first = 0, id;
 	const char *why;
 
-	for (;;) {
-		mutex_lock(&disagg_registry_lock);
-		dev = xa_find(&disagg_devices, &id, ULONG_MAX, XA_PRESENT);
-		if (dev)
-			disagg_device_get(dev);
+	mutex_lock(&disagg_registry_lock);
+	xa_find(&disagg_devices, &first, ULONG_MAX, XA_PRESENT);
+	xa_for_each_start(&disagg_devices, id, dev, first + 1)
+		disagg_device_begin_removal(dev);
+	while ((dev = xa_find(&disagg_devices, &first, ULONG_MAX, XA_PRESENT))) {
+		disagg_device_get(dev);
 		mutex_unlock(&disagg_registry_lock);
-		if (!dev)
-			break;
-		disagg_device_detach(dev, true, &why);
+		if (disagg_device_end_removal(dev, &why) == -EINTR)
+			flush_work(&dev->removal);
 		disagg_device_put(dev);
+		mutex_lock(&disagg_registry_lock);
 	}
+	mutex_unlock(&disagg_registry_lock);
+	destroy_workqueue(disagg_removal_wq);
 	/* Nobody has a disk open: that would hold the module. */
 	while (!wait_var_event_timeout(&disagg_device_count,
 				       !atomic_read(&disagg_device_count), 10 * HZ))

@@ -6,6 +6,7 @@
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
+#include <linux/workqueue.h>
 #include <linux/xarray.h>
 #include <uapi/linux/disagg_netlink.h>
 
@@ -49,6 +50,7 @@ struct disagg_device_params {
  * @entry: in its node's list, guarded by the registry
  * @state: enum disagg_device_state
  * @announced: listeners know of it
+ * @removal: removes it by force, with a reference
  * @created: nanoseconds since 1970
  */
 struct disagg_device {
@@ -64,6 +66,7 @@ struct disagg_device {
 	bool announced;
 	struct disagg_link *link;
 	struct disagg_block *block;
+	struct work_struct removal;
 	u64 created;
 };
 
@@ -89,6 +92,7 @@ void disagg_device_set_timeout(struct disagg_device *dev, u32 io_timeout);
 struct disagg_device *disagg_device_get(struct disagg_device *dev);
 void disagg_device_put(struct disagg_device *dev);
 int disagg_node_remove(const char *name, bool force, const char **why);
+int disagg_devices_init(void);
 void disagg_devices_exit(void);
 
 #endif /* _DISAGG_DEVICE_H */

@@ -14,11 +14,16 @@ static int __init disagg_init(void)
 	err = disagg_link_init();
 	if (err)
 		return err;
-	err = disagg_netlink_init();
+	err = disagg_devices_init();
 	if (err)
 		goto err_link;
+	err = disagg_netlink_init();
+	if (err)
+		goto err_devices;
 	return 0;
 
+err_devices:
+	disagg_devices_exit();
 err_link:
 	disagg_link_exit();
 	return err;

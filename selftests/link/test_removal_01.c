@@ -287,6 +287,15 @@ static void at_random(void)
 
 /* ---- rmmod ---- */
 
+static void restart(void)
+{
+	if (system("modprobe disagg"))
+		bail("the module cannot be loaded again");
+	nl = dgnl_open();
+	if (node_new(&nl, "n"))
+		bail("no node");
+}
+
 static void unloaded(enum state state)
 {
 	pid_t jobs[2];
@@ -298,11 +307,212 @@ static void unloaded(enum state state)
 	ms = unload_module(&nl);
 	result(ms >= 0 && ms <= BOUND_MS, "%s: rmmod within 2 s", names[state]);
 	end_servers();
-	if (system("modprobe disagg"))
-		bail("the module cannot be loaded again");
-	nl = dgnl_open();
+	restart();
+}
+
+/* ---- many ---- */
+
+#define MANY		128
+
+static int many_peers[MANY], nr_many = MANY;
+
+static void ask_delete_node(int arg)
+{
+	struct dgnl mine = dgnl_open();
+
+	node_del(&mine, "n", arg);
+}
+
+static void ask_unload(int arg)
+{
+	syscall(SYS_delete_module, "disagg", arg);
+}
+
+static bool module_is_live(void)
+{
+	FILE *f = fopen("/sys/module/disagg/initstate", "re");
+	char state[16] = "";
+
+	if (!f)
+		return false;
+	if (!fgets(state, sizeof(state), f))
+		state[0] = '\0';
+	fclose(f);
+	return !strncmp(state, "live", 4);
+}
+
+/* n with so many devices, each of a lane whose target says nothing. */
+static void make_many(void)
+{
+	for (int i = 0; i < nr_many; i++) {
+		int lane = tcp_pair(&many_peers[i]);
+		struct device_new d = device_defaults(&lane, 1);
+		char name[16];
+
+		snprintf(name, sizeof(name), "d%d", i);
+		d.name = name;
+		d.dead_after = DISAGG_NEVER;
+		if (device_new(&nl, &d, NULL))
+			bail("no device");
+		close(lane);
+	}
+}
+
+static void unmake_many(void)
+{
+	for (int i = 0; i < nr_many; i++)
+		close(many_peers[i]);
+}
+
+static bool many_are_gone(void)
+{
+	char name[16];
+
+	for (int i = 0; i < nr_many; i++) {
+		snprintf(name, sizeof(name), "d%d", i);
+		if (device_state(&nl, "n", name) >= 0)
+			return false;
+	}
+	return true;
+}
+
+/* Nobody else looks at disks: who does holds the module. */
+static void stop_udev(void)
+{
+	/* Nor one that it had begun to look at before. */
+	if (system("udevadm settle --timeout=60 && udevadm control --stop-exec-queue"))
+		note("udev is not stopped");
+}
+
+static void start_udev(void)
+{
+	if (system("udevadm control --start-exec-queue"))
+		note("udev is not started again");
+}
+
+static void many(void)
+{
+	uint64_t begin;
+	pid_t caller;
+	int err, ms;
+
+	/* Fewer, on a kernel that looks at itself. */
+	if (getenv("FUZZ_DEVICES"))
+		nr_many = strtol(getenv("FUZZ_DEVICES"), NULL, 10);
+	if (nr_many < 2 || nr_many > MANY)
+		bail("FUZZ_DEVICES: 2 to 128");
+	stop_udev();
+	make_many();
+	begin = now_ms();
+	err = node_del(&nl, "n", true);
+	ms = now_ms() - begin;
+	note("%d devices: deleted by force in %d ms", nr_many, ms);
+	result(!err && ms <= BOUND_MS, "%d devices: deleted by force within 2 s", nr_many);
+	unmake_many();
+
 	if (node_new(&nl, "n"))
 		bail("no node");
+	make_many();
+	caller = start(ask_delete_node, true);
+	for (int i = 0; i < BOUND_MS && device_state(&nl, "n", "d0") == DISAGG_DEVICE_STATE_LIVE; i++)
+		poll(NULL, 0, 1);
+	kill(caller, SIGKILL);
+	begin = now_ms();
+	err = ended(caller, KILLED_MS);
+	while (!many_are_gone() && now_ms() - begin <= BOUND_MS)
+		poll(NULL, 0, 5);
+	ms = now_ms() - begin;
+	note("%d devices: deleted by who was killed in %d ms; the node is %s", nr_many, ms,
+	     node_new(&nl, "n") ? "there" : "gone, too");
+	result(err >= 0 && ms <= BOUND_MS, "%d devices: gone, although who deleted them is killed",
+	       nr_many);
+	unmake_many();
+
+	make_many();
+	if (!module_free())
+		bail("the module is in use");
+	close(nl.fd);
+	begin = now_ms();
+	caller = start(ask_unload, O_NONBLOCK);
+	while (module_is_live() && now_ms() - begin <= BOUND_MS)
+		poll(NULL, 0, 1);
+	kill(caller, SIGKILL);
+	err = ended(caller, BOUND_MS);
+	ms = now_ms() - begin;
+	note("%d devices: rmmod, which was killed, took %d ms", nr_many, ms);
+	result(err >= 0 && ms <= BOUND_MS && access("/sys/module/disagg", F_OK),
+	       "%d devices: rmmod within 2 s", nr_many);
+	unmake_many();
+	restart();
+	start_udev();
+}
+
+/* Connecting, and being removed: again at random, by those who go on until it is gone. */
+static void *churn_main(void *data)
+{
+	struct dgnl mine = dgnl_open();
+	const char *name = data;
+	unsigned int seed = *name;
+	int peer;
+
+	while (!enough) {
+		int lane = tcp_pair(&peer);
+		struct device_new d = device_defaults(&lane, 1);
+
+		d.name = name;
+		d.dead_after = DISAGG_NEVER;
+		if (!device_new(&mine, &d, NULL))
+			attached++;
+		close(lane);
+		poll(NULL, 0, rand_r(&seed) % 3);
+		device_del(&mine, "n", name, true);
+		close(peer);
+	}
+	close(mine.fd);
+	return NULL;
+}
+
+#define UNLOADS		10
+
+static void unloaded_at_random(void)
+{
+	static const char * const churned[] = { "a", "b" };
+	pthread_t threads[2];
+	uint64_t longest = 0, begin;
+	unsigned int used = 0;
+	bool ok = true;
+
+	stop_udev();
+	for (unsigned int round = 0; round < UNLOADS; round++) {
+		enough = false;
+		attached = 0;
+		for (int i = 0; i < 2; i++)
+			if (pthread_create(&threads[i], NULL, churn_main, (void *)churned[i]))
+				bail("no thread");
+		for (int i = 0; i < 2000 && attached < 4 + round; i++)
+			poll(NULL, 0, 5);
+		ok &= attached >= 4 + round;
+		begin = now_ms();
+		while (syscall(SYS_delete_module, "disagg", O_NONBLOCK)) {
+			if (errno != EAGAIN || now_ms() - begin > 2 * BOUND_MS) {
+				ok = false;
+				break;
+			}
+			used++;
+			poll(NULL, 0, 1);
+		}
+		if (now_ms() - begin > longest)
+			longest = now_ms() - begin;
+		enough = true;
+		for (int i = 0; i < 2; i++)
+			pthread_join(threads[i], NULL);
+		close(nl.fd);
+		restart();
+	}
+	start_udev();
+	note("connecting, removing: the longest rmmod took %llu ms; %u times it was in use",
+	     (unsigned long long)longest, used);
+	result(ok && longest <= BOUND_MS, "connecting, removing: rmmod within 2 s");
 }
 
 /* ---- SIGKILL ---- */
@@ -368,13 +578,6 @@ static void ask_delete(int arg)
 	struct dgnl mine = dgnl_open();
 
 	device_del(&mine, "n", "d", arg);
-}
-
-static void ask_delete_node(int arg)
-{
-	struct dgnl mine = dgnl_open();
-
-	node_del(&mine, "n", arg);
 }
 
 static void ask_set(int arg)
@@ -558,6 +761,9 @@ int main(void)
 	unloaded(LOST_IDLE);
 	unloaded(LOST_FAST);
 	unloaded(DEAD);
+	atexit(start_udev);
+	unloaded_at_random();
+	many();
 	killed_io();
 	killed_netlink();
 	killed_behind_lane();
