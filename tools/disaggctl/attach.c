@@ -46,7 +46,7 @@ static int no_node(const char *name, struct dsg_fault *fault)
 	return dsg_fault_hint(fault, "nodes of this host: disaggctl node list");
 }
 
-/* Whether the module has all of the node's devices, none of them dead. */
+/* Whether the module has all of the node's devices, none of them dead or on its way out. */
 static int is_whole(struct dsg_netlink *nl, const struct dsg_record *record, bool *there,
 		    bool *whole, struct dsg_fault *fault)
 {
@@ -61,7 +61,8 @@ static int is_whole(struct dsg_netlink *nl, const struct dsg_record *record, boo
 	*there = *whole = !err;
 	for (size_t i = 0; i < record->count && !err && *whole; i++) {
 		err = dsg_netlink_device(nl, record->name, record->devices[i].name, dev, fault);
-		*whole = !err && dev->state != DISAGG_DEVICE_STATE_DEAD;
+		*whole = !err && dev->state != DISAGG_DEVICE_STATE_DEAD &&
+			 dev->state != DISAGG_DEVICE_STATE_REMOVING;
 	}
 	free(dev);
 	return err == DSG_NOT_FOUND ? 0 : err;
