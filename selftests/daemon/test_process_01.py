@@ -5,10 +5,11 @@ import fcntl
 import os
 import signal
 import socket
+import subprocess
 import termios
 import time
 
-from ktap import main, test
+from ktap import Skip, main, test
 from wire import *
 
 
@@ -36,6 +37,36 @@ def terminate(folder):
         assert all(gone(p) for p in workers)
         d.restart()
         assert d.control().leases() == {}
+
+
+@test
+def private(folder):
+    """nobody without CAP_SYS_PTRACE reads the memory of a process that has seen keys."""
+    if os.geteuid():
+        raise Skip("it needs root")
+    with open(find_disaggd(), "rb") as f:
+        if b"__asan_init" in f.read():
+            raise Skip("its sanitizer would not find leaks")
+    less = ["setpriv", "--bounding-set=-sys_ptrace"]
+
+    def read(pid):
+        return subprocess.run([*less, "sh", "-c", f": </proc/{pid}/mem"], check=False,
+                              stderr=subprocess.DEVNULL).returncode == 0
+
+    # So that it is not for want of another capability.
+    binary = folder + "/disaggd"
+    with open(binary, "w", encoding="ascii") as f:
+        f.write(f"""#!/bin/sh\nexec {' '.join(less)} {find_disaggd()} "$@"\n""")
+    os.chmod(binary, 0o755)
+    with subprocess.Popen([*less, "sleep", "60"]) as other:
+        try:
+            eventually(lambda: read(other.pid))
+        finally:
+            other.kill()
+    with Daemon(folder, binary=binary) as d:
+        d.control().lease(MIB)
+        worker, = d.workers()
+        assert not read(d.process.pid) and not read(worker)
 
 
 @test

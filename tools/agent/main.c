@@ -189,6 +189,7 @@ int main(int argc, char **argv)
 	int c, err, lock;
 
 	dsg_standard_fds();
+	dsg_no_dump();
 	while ((c = getopt_long(argc, argv, "ap:g:Vh", options, NULL)) >= 0) {
 		switch (c) {
 		case 'a':

@@ -291,6 +291,7 @@ int main(int argc, char **argv)
 
 	(void)argc;
 	dsg_standard_fds();
+	dsg_no_dump();
 	signal(SIGPIPE, SIG_IGN);	/* nothing half-made because a reader has gone */
 	setlocale(LC_CTYPE, "");
 	err = take_line(&cli, &line, argv + 1, &fault);

@@ -296,6 +296,7 @@ int main(int argc, char **argv)
 	int c, err;
 
 	dsg_standard_fds();
+	dsg_no_dump();
 	if (argc >= 2 && !strcmp(argv[1], "--worker")) {
 		log_open("disaggd-worker");
 		return serve_main();

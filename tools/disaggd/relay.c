@@ -290,9 +290,6 @@ static void confine(void)
 
 	prctl(PR_SET_NAME, "disaggd-relay");
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-#ifndef __SANITIZE_ADDRESS__
-	prctl(PR_SET_DUMPABLE, 0);
-#endif
 	/* It ends with the connection, or with who serves it. */
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);

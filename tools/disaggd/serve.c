@@ -302,9 +302,6 @@ static void confine(void)
 {
 	prctl(PR_SET_NAME, "disaggd-worker");
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-#ifndef __SANITIZE_ADDRESS__
-	prctl(PR_SET_DUMPABLE, 0);
-#endif
 	/* Stopping is the parent's decision, also when the whole group is signalled. */
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);

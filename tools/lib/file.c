@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -47,6 +48,13 @@ void dsg_standard_fds(void)
 	} while (fd >= 0 && fd <= STDERR_FILENO);
 	if (fd >= 0)
 		close(fd);
+}
+
+void dsg_no_dump(void)
+{
+#ifndef __SANITIZE_ADDRESS__	/* which looks for leaks as a debugger */
+	prctl(PR_SET_DUMPABLE, 0);
+#endif
 }
 
 static int make_folders(char *path, mode_t mode)

@@ -21,6 +21,12 @@ const char *dsg_rundir(void);
 void dsg_standard_fds(void);
 
 /*
+ * Call before keys are read: nobody without CAP_SYS_PTRACE sees this process's memory, and
+ * no core dump has it.
+ */
+void dsg_no_dump(void);
+
+/*
  * Replace @path by @len bytes of @data, all or nothing and durable (written
  * to @path.new, synced, renamed, folder synced). Makes missing folders, with
  * @dir_mode. One at a time: the caller holds a lock.
