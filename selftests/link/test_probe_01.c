@@ -143,7 +143,7 @@ static bool job_end(struct job *j, unsigned int ms)
 	return j->n == LEN && (j->write || !memcmp(j->buf, store, LEN));
 }
 
-static int make_on(int lane)
+static int make_on(int lane, uint32_t io_timeout)
 {
 	struct device_new d = device_defaults(&lane, 1);
 	unsigned int id;
@@ -152,7 +152,7 @@ static int make_on(int lane)
 
 	d.size = SIZE;
 	d.depth = DEPTH;
-	d.io_timeout = TIMEOUT_MS;
+	d.io_timeout = io_timeout;
 	d.dead_after = DISAGG_NEVER;
 	if (device_new(&nl, &d, &id))
 		bail("no device");
@@ -171,7 +171,7 @@ static int make(struct server *s)
 	int fd;
 
 	answer_ping = answer_well;
-	fd = make_on(serve(s));
+	fd = make_on(serve(s), TIMEOUT_MS);
 	pings = 0;
 	return fd;
 }
@@ -325,6 +325,39 @@ static void silent(void)
 	free(j.buf);
 }
 
+/* What is asked from then on is waited for as long as is said then. */
+static void shortened(void)
+{
+	struct server s = { .odd = answer, .store = store };
+	struct job j = { 0 };
+	int ms, fd;
+
+	answer_ping = no_answer;
+	fd = make_on(serve(&s), 600000);
+	s.keep = true;
+	if (device_set(&nl, "n", "d", DISAGG_A_DEVICE_IO_TIMEOUT, TIMEOUT_MS))
+		note("the timeout is not set");
+	job_start(&j, fd, false);
+	ms = lane_becomes(LOST, TIMEOUT_MS + SLACK_MS);
+	note("lost after %d ms", ms);
+	result(ms >= TIMEOUT_MS - 50, "shortened: the I/O timeout is that of the moment");
+	s.keep = false;
+	serve_end(&s);
+	answer_ping = answer_well;
+	/* And longer again. */
+	if (device_set(&nl, "n", "d", DISAGG_A_DEVICE_IO_TIMEOUT, 600000))
+		note("the timeout is not set");
+	result(renew(&s) && job_end(&j, 5000), "shortened: another connection mends it");
+	answer_ping = no_answer;
+	s.keep = true;
+	job_start(&j, fd, false);
+	result(lane_becomes(LOST, 2 * TIMEOUT_MS + SLACK_MS) < 0 && !j.done,
+	       "shortened: and it can be longer again");
+	result(release_kept(&s) && job_end(&j, 5000), "shortened: for who answers late");
+	unmake(fd, &s, "shortened");
+	free(j.buf);
+}
+
 /* The socket takes nothing in, no PING either. */
 static void full(void)
 {
@@ -465,6 +498,7 @@ int main(void)
 	slow();
 	forgotten();
 	silent();
+	shortened();
 	full();
 	for (size_t i = 0; i < sizeof(wrongs) / sizeof(*wrongs); i++)
 		wrong_answer(&wrongs[i]);

@@ -331,19 +331,27 @@ static void cut_while_sending(void)
 
 /* ---- handing over ---- */
 
+static bool kept(struct server *s, struct disagg_wire_frame *f)
+{
+	return keep_read(s, f) || answer_well(s, f);
+}
+
 static void hand_over(void)
 {
-	struct server old = { .odd = silence, .store = store }, new = { .store = store };
+	struct server old = { .odd = kept, .store = calloc(1, SIZE) };
+	struct server new = { .odd = kept, .store = store };
 	struct job j = { .cpu = -1 };
+	int fd, other, peer, err;
 	struct answer a;
-	int fd, other, peer;
+	bool asked;
 
-	misbehave = false;
 	fd = make(&old, 1, 30000);
-	misbehave = true;
+	old.keep = true;
 	memset(store, 0x33, LEN);
 	job_start(&j, fd, false, 0);
-	poll(NULL, 0, 100);
+	for (int i = 0; i < 500 && !old.nr_kept; i++)
+		poll(NULL, 0, 10);
+	asked = old.nr_kept == 1;
 	other = tcp_pair(&peer);
 	result(lane_replace(&nl, "n", "d", 0, 2, other, &a) == ESTALE &&
 	       strstr(a.text, "meanwhile"), "a generation that is not the lane's is refused");
@@ -359,13 +367,21 @@ static void hand_over(void)
 	       "a connection that has ended is refused");
 	close(other);
 	close(peer);
-	/* Late answers of the old connection are nobody's. */
-	result(!renew(&new, 0) && !job_end(&j, 5000) && j.buf[LEN - 1] == 0x33,
-	       "a live lane can be replaced, and its requests move");
-	result(is_closed(old.fd), "its old connection is closed");
+	new.keep = true;
+	err = renew(&new, 0);
+	for (int i = 0; i < 500 && !new.nr_kept; i++)
+		poll(NULL, 0, 10);
+	result(!err && new.nr_kept == 1, "a live lane can be replaced, and its requests move");
+	/* With other bytes. */
+	release_kept(&old);
+	poll(NULL, 0, 200);
+	result(asked && !j.done, "what the old connection answers now is nobody's");
+	result(release_kept(&new) && !job_end(&j, 5000) && j.buf[LEN - 1] == 0x33,
+	       "the new one's answer counts");
+	result(is_closed(old.fd), "the old connection is closed");
 	result(in_state(LIVE), "the device lives");
-	misbehave = false;
 	serve_end(&old);
+	free(old.store);
 	unmake(fd, &new, 1, "handing over");
 	free(j.buf);
 }

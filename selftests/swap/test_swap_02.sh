@@ -39,7 +39,7 @@ ktap_note "$hog MiB are locked; $(grep -h MemAvailable /proc/meminfo)," \
 # Who sends must not look for memory in what is yet to be sent.
 SENDERS=(disagg_lane_{transmit,kick} disagg_tcp_tx_work disagg_queue_rq)
 for name in "${SENDERS[@]}"; do
-	grep -q " $name" /proc/kallsyms || die "the module has no $name"
+	grep -qE " $name(\.|[[:space:]]|$)" /proc/kallsyms || die "the module has no $name"
 done
 RECLAIM=/sys/kernel/tracing/events/vmscan/mm_vmscan_direct_reclaim_begin
 mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
