@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A lane's way back: connect, GREETING, HELLO, WELCOME, and the socket goes to the
- * module. Nothing is waited for, nothing is allocated.
+ * module. Nothing is waited for; nothing is allocated but by TLS, in memory that main.c has
+ * taken for it.
  */
 #include <endian.h>
 #include <errno.h>

@@ -4,8 +4,9 @@
  *
  * The memory that the kernel could free by writing to a lost device it can't get
  * back without this program. So all that it needs is locked in memory before there
- * is any need, its loop allocates nothing, and the kernel is told that it must not
- * wait for such a write on this program's behalf (PR_SET_IO_FLUSHER).
+ * is any need, its loop allocates nothing but what records and handshakes of TLS need, which
+ * is there, and the kernel is told that it must not wait for such a write on this program's
+ * behalf (PR_SET_IO_FLUSHER).
  */
 #include <errno.h>
 #include <getopt.h>

@@ -25,8 +25,9 @@ static void *watch(void *arg)
 		uint64_t now;
 
 		nanosleep(&tick, NULL);
-		now = dsg_now_ns();
 		pthread_mutex_lock(&lock);
+		/* Not before the step began. */
+		now = dsg_now_ns();
 		if (step[0] && now - step_start >= INTERVAL_NS && now - shown >= INTERVAL_NS) {
 			fprintf(stderr, "disaggctl: still %s (%llu s)\n", step,
 				(unsigned long long)((now - step_start) / DSG_NSEC_PER_SEC));
