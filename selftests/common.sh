@@ -160,6 +160,23 @@ stop_agent()
 	wait "$pid" 2>/dev/null
 }
 
+# trace_agent: from now on, what it asks the kernel for of memory, and its connections.
+trace_agent()
+{
+	strace -qq -f -e trace=memory,connect -p "$(<"$WORK/agent.pid")" -o "$WORK/strace" &
+	STRACE=$!
+	add_cleanup "kill $STRACE"
+	wait_for 10 grep -q "^TracerPid:.[1-9]" "/proc/$(<"$WORK/agent.pid")/status"
+}
+
+# traced: which calls they were, each once.
+traced()
+{
+	kill "$STRACE"
+	wait_for 10 gone "$STRACE"
+	sed 's/^[0-9]* *//; s/(.*//' "$WORK/strace" | sort -u
+}
+
 target_pid()
 {
 	cat "$WORK/target-$1/pid"
@@ -180,6 +197,26 @@ stop_target()
 	kill -s "${2:-TERM}" "$pid"
 	wait "$pid" 2>/dev/null
 	rm -f "$WORK/target-$1/pid"
+}
+
+# may_read PID: whether its memory can be, without CAP_SYS_PTRACE.
+may_read()
+{
+	setpriv --bounding-set=-sys_ptrace sh -c ": </proc/$1/mem" 2>/dev/null
+}
+
+# private PID: who has no more capabilities than that process cannot, but could others'.
+# It must have been started without CAP_SYS_PTRACE, too.
+private()
+{
+	local other err
+
+	setpriv --bounding-set=-sys_ptrace sleep 60 &
+	other=$!
+	wait_for 10 may_read "$other"
+	err=$?
+	kill "$other"
+	[ "$err" -eq 0 ] && ! may_read "$1"
 }
 
 # json FILTER COMMAND…: what jq's FILTER makes of the JSON that COMMAND prints.

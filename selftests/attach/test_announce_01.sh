@@ -7,5 +7,5 @@
 set -euo pipefail
 LAB=$(cd "$(dirname "$0")" && pwd)/../lab
 
-exec "$LAB/vm" --kernel "${KERNEL:-6.12}" --systemd --timeout 400 -- \
+exec "$LAB/vm" --kernel "${KERNEL:-6.12}" --systemd --timeout "${BOOT_TIMEOUT:-400}" -- \
 	selftests/attach/inside/announce

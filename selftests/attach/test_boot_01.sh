@@ -15,7 +15,7 @@ boot()
 	local kernel=$1
 
 	shift
-	"$LAB/vm" --kernel "$kernel" --systemd --timeout 400 "$@"
+	"$LAB/vm" --kernel "$kernel" --systemd --timeout "${BOOT_TIMEOUT:-400}" "$@"
 }
 
 if [ "$KERNEL" = 6.12 ]; then

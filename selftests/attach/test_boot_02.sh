@@ -12,7 +12,7 @@ LAB=$(cd "$(dirname "$0")" && pwd)/../lab
 # Until the command has ended, and then until the machine has.
 ended=$(mktemp)
 trap 'rm -f "$ended"' EXIT
-"$LAB/vm" --kernel "${KERNEL:-6.12}" --systemd --timeout 600 -- \
+"$LAB/vm" --kernel "${KERNEL:-6.12}" --systemd --timeout "${BOOT_TIMEOUT:-600}" -- \
 	selftests/attach/inside/boot dead | while IFS= read -r line; do
 	printf '%s\n' "$line"
 	date +%s >"$ended"

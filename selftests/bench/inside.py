@@ -134,6 +134,7 @@ class Disagg(Contestant):
     listen = '"127.0.0.1:0"'
     config = ""
     keys = ()
+    security = "none"
 
     def set_up(self):
         self.modprobe("disagg")
@@ -156,6 +157,9 @@ class Disagg(Contestant):
             "--lanes", str(LANES), "--target", self.node)
         self.undo.callback(run, "disaggctl", "node", "delete", self.node, "--force")
         shown = json.loads(run("disaggctl", "-j", "device", "show", f"{self.node}/mem0"))
+        used = {lane["security"] for lane in shown["device"]["lanes"]}
+        if used != {self.security}:
+            raise Failure(f"{self.name}: its lanes have security {', '.join(used)}")
         self.disk = "/dev/" + shown["device"]["disk"]
 
 
@@ -166,6 +170,7 @@ class DisaggTls(Disagg):
     listen = "{address: '127.0.0.1:0', tls: yes}"
     config = "tls: {{psk-file: {work}/psk}}\n"
     keys = ("--psk-identity", "bench", "--psk-file", "{work}/psk")
+    security = "tls"
 
     def set_up(self):
         write(f"{self.work}/psk", "bench:" + os.urandom(32).hex() + "\n")

@@ -43,8 +43,7 @@ static int attach(struct server *s, uint64_t features, uint32_t flags)
 	if (device_new(&nl, &d, &id))
 		bail("no device");
 	close(lane);
-	if (system("udevadm settle --timeout=20"))
-		note("udev is not done");
+	settle_udev();
 	snprintf(path, sizeof(path), "/dev/disagg%u", id);
 	fd = open(path, (flags & DISAGG_DEVICE_FLAGS_READ_ONLY ? O_RDONLY : O_RDWR) |
 		  O_DIRECT | O_CLOEXEC);

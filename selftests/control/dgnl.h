@@ -852,6 +852,32 @@ DG_FN void need_module(void)
 		bail("the module cannot be loaded");
 }
 
+/* udev has seen what there is: it holds a disk for as long as it looks at it. */
+DG_FN void settle_udev(void)
+{
+	if (system("udevadm settle --timeout=60"))
+		note("udev is not done");
+}
+
+DG_FN void start_udev(void)
+{
+	if (system("udevadm control --start-exec-queue"))
+		note("udev is not started again");
+}
+
+/* Nobody looks at disks from here on, nor at one that had appeared before; until the end. */
+DG_FN void stop_udev(void)
+{
+	static bool before;
+
+	settle_udev();
+	if (system("udevadm control --stop-exec-queue"))
+		bail("udev cannot be stopped");
+	if (!before)
+		atexit(start_udev);
+	before = true;
+}
+
 DG_FN int module_refs(void)
 {
 	FILE *f = fopen("/sys/module/disagg/refcnt", "re");

@@ -20,7 +20,7 @@ configure_target t1 "{id: dram, class: memory, size: 256MiB}" \
 truncate -s 64M "$WORK/disk.img"
 run_target t1
 
-ktap_plan 65
+ktap_plan 66
 
 check "version without the module" valid version "$D" -j version
 check_eq "the module is said not to be loaded" "$(document '.module_loaded, .module, .api')" \
@@ -47,7 +47,8 @@ check "node create --dry-run" valid node-create-dry-run \
 	"$D" -j node create n1 --memory 64MiB,16MiB --storage 32MiB --dry-run
 check_eq "a dry run does not load the module" "$(ls -d /sys/module/disagg 2>/dev/null)" ""
 
-"$D" -j monitor >"$WORK/events" 2>"$WORK/events.err" &
+# Without a capability, for private().
+setpriv --bounding-set=-sys_ptrace "$D" -j monitor >"$WORK/events" 2>"$WORK/events.err" &
 monitor=$!
 wait_for 20 grep -q ready "$WORK/events"
 # Who loads the module is quicker than who then listens.
@@ -148,6 +149,7 @@ loaded_again()
 	[ "$(grep -c '"module-loaded"' "$WORK/events")" = 2 ]
 }
 wait_for 10 loaded_again
+check "its memory nobody reads who may not trace it" private $monitor
 kill -INT $monitor
 wait $monitor
 check_eq "monitor ends with 0 on SIGINT" $? 0

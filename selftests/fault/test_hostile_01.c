@@ -273,8 +273,7 @@ static int make_device(struct server *servers, int nr_lanes, unsigned int timeou
 		bail("no device");
 	for (int i = 0; i < nr_lanes; i++)
 		close(fds[i]);
-	if (system("udevadm settle --timeout=20"))
-		note("udev is not done");
+	settle_udev();
 	return id;
 }
 
@@ -499,8 +498,7 @@ static void early_reply(void)
 	if (device_new(&nl, &d, &id))
 		bail("no device");
 	close(lane);
-	if (system("udevadm settle --timeout=20"))
-		note("udev is not done");
+	settle_udev();
 	fd = open_disk(id, O_RDWR | O_DIRECT);
 	result(pwrite(fd, buf, EARLY_LEN, 0) < 0 && errno == EIO,
 	       "an OK to a WRITE that is still on the way is no success");
@@ -563,8 +561,7 @@ static void partitions(void)
 			for (int i = 0; i < 200 && access(path, F_OK); i++)
 				poll(NULL, 0, 20);
 			found = !access(path, F_OK);
-			if (system("udevadm settle --timeout=20"))
-				note("udev is not done");
+			settle_udev();
 			result(found, "a partition is found");
 		}
 		result(goes_at_once(), "%s: it can be deleted",

@@ -62,8 +62,7 @@ static void far_behind(void)
 	if (device_new(&nl, &d, &id))
 		bail("no device");
 	close(lane);
-	if (system("udevadm settle --timeout=20"))
-		note("udev is not done");
+	settle_udev();
 	disk = open_disk(id, O_RDWR | O_DIRECT);
 	keeping = true;
 	if (pthread_create(&reader, NULL, reader_main, NULL))

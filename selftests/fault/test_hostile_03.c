@@ -573,8 +573,7 @@ int main(void)
 	result(done > refused / 4, "requests go on meanwhile");
 	for (unsigned int d = 0; d < DEVICES; d++)
 		close(disks[d]);
-	if (system("udevadm settle --timeout=60"))
-		note("udev is not done");
+	settle_udev();
 	enough = true;
 	for (unsigned int d = 0; d < DEVICES; d++)
 		result(!device_del(&nl, "n", kinds[d].name, failed), "%s: it can be deleted",

@@ -233,8 +233,64 @@ def netlink():
     msg("long-lane", device_get, 0, text(2, "n") + text(3, "d") + attr(21, b"\xff\xff\1\0", True))
 
 
+def tls():
+    dns, mail, uri, address = range(4)
+
+    def psk(title, content):
+        seed("tls", "psk-" + title, b"p" + content)
+
+    def changed(title, *places):
+        seed("tls", "changed-" + title,
+             b"m" + b"".join(struct.pack(">HB", at, value) for at, value in places))
+
+    def names(title, *alternatives, cn=b""):
+        seed("tls", "names-" + title, b"n" + bytes([len(alternatives)]) +
+             b"".join(bytes([kind, len(name)]) + name for kind, name in alternatives) +
+             bytes([len(cn)]) + cn)
+
+    key = b"0123456789abcdef" * 2
+    psk("good", b"b:" + key + b"\na:" + key + b"\n")
+    psk("other", b"ab:" + key + b"\r\na+b:" + key)
+    psk("short", b"a:" + key[1:])
+    psk("long", b"a:" + key * 5)
+    psk("odd", b"a:" + key + b"0")
+    psk("no-hex", b"a:" + key[:-1] + b"g")
+    psk("nul", b"a:" + key[:16] + b"\0" + key[:15] + b"\na:" + key)
+    for title, b, user in (("one", 0, b"one"), ("one-b", 1, b"one+b"), ("other-key", 1, b"one"),
+                           ("nobody", 0, b"two"), ("nul", 0, b"one\0"), ("colon", 0, b"one:"),
+                           ("line", 0, b"x\none"), ("long", 0, b"o" * 300),
+                           ("percent", 0, b"%s%n")):
+        seed("tls", "user-" + title, b"u" + bytes([b]) + user)
+    for who in "sc":
+        seed("tls", "raw-empty-" + who, who.encode() + bytes.fromhex("1703030000") * 40)
+        seed("tls", "raw-alerts-" + who, who.encode() + bytes.fromhex("15030300020100") * 40)
+        seed("tls", "raw-text-" + who, who.encode() + b"GET / HTTP/1.1\r\n\r\n")
+        seed("tls", "raw-large-" + who, who.encode() + bytes.fromhex("160303ffff01fffffe0303"))
+    changed("nothing")
+    changed("version", (2, 2), (0x8002, 2))
+    changed("type", (0, 0x17))
+    changed("hello", (10, 0), (44, 1))
+    changed("length", (4, 1), (0x8004, 1))
+    changed("encrypted", (0x8000 + 200, 0))
+    changed("certificate", (900, 0))
+    names("dns", (dns, b"client.example"))
+    names("cn", cn=b"client")
+    names("both", (mail, b"a@b"), (dns, b"client"), cn=b"other")
+    names("others", (mail, b"a@b"), (uri, b"https://a/"), (address, bytes([127, 0, 0, 1])))
+    names("wildcard", (dns, b"*.example"))
+    names("plus", (dns, b"a+b"))
+    names("nul", (dns, b"client\0.example"))
+    names("nul-cn", cn=b"client\0")
+    names("long", (uri, b"x" * 200), (dns, b"client"))
+    names("long-dns", (dns, b"x" * 128))
+    names("longest", (dns, b"x" * 127))
+    names("many", *[(mail, b"a@b")] * 64, (dns, b"client"), cn=b"client")
+    names("none")
+
+
 lanes("memory")
 lanes("storage")
 session()
 client()
 netlink()
+tls()

@@ -130,8 +130,7 @@ int main(void)
 	back = aligned(LEN);
 	if (!store || node_new(&nl, "n"))
 		bail("no node");
-	if (system("udevadm control --stop-exec-queue"))
-		note("udev is not stopped");
+	stop_udev();
 	injected = injections();
 	for (int i = 0; i < ROUNDS; i++)
 		bad += !round_of_it();
@@ -144,7 +143,5 @@ int main(void)
 	note("%u allocations failed", injected);
 	result(injected >= ROUNDS, "allocations fail");
 	result(!node_del(&nl, "n", false), "nothing is left");
-	if (system("udevadm control --start-exec-queue"))
-		note("udev is not started again");
 	return finish();
 }

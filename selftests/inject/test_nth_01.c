@@ -586,8 +586,7 @@ int main(void)
 	if (!store || node_new(&nl, "n"))
 		bail("no node");
 	/* Nobody else looks at the disks. */
-	if (system("udevadm control --stop-exec-queue"))
-		note("udev is not stopped");
+	stop_udev();
 	walks(node, 1);
 	walks(ops, sizeof(ops) / sizeof(*ops));
 	make_device();
@@ -613,7 +612,5 @@ int main(void)
 	note("%u refusals without a word", wordless);
 	result(!wordless, "every refusal says why");
 	result(loaded(), "the module");
-	if (system("udevadm control --start-exec-queue"))
-		note("udev is not started again");
 	return finish();
 }

@@ -55,14 +55,27 @@ failures()
 		sed -n 's/^bad test_\([a-z_]*\)\.sh.*/\1/p' | sort | paste -sd' '
 }
 
+# One that is for a kernel, too, if that is there.
+script built some 'printf "1..1\nok 1 a\n"'
+printf 'kernels=6.12\nnamed=uml\nbuilt=uml\n' >>"$dir/selftests/built/settings"
+mkdir -p "$dir/cache" "$dir/uml"
+ln -s "$cache/roots" "$dir/cache/roots"
+echo 1.2.3 >"$dir/uml/version"
+
 ALL_BAD="bails_out hangs no_plan not_ok says_nothing short status"
-ktap_plan 9
+ktap_plan 12
 check_eq "a suite that passes" "$(run SUITE=good)" "0 3 passed, 0 failed, 2 skipped"
 check_eq "one that does not" "$(run SUITE=bad)" "1 5 passed, 7 failed, 0 skipped"
 check_eq "and what of it" "$(failures)" "$ALL_BAD"
 check_eq "several at a time" "$(run SUITE=good,bad,waits)" "1 9 passed, 7 failed, 2 skipped"
 check_eq "which have the same failures" "$(failures)" "$ALL_BAD"
 check_eq "one test of one" "$(run SUITE=good TEST='test_t*')" "0 2 passed, 0 failed, 0 skipped"
+check_eq "one that is for a kernel that is not built" \
+	"$(run SUITE=built DISAGG_LAB_CACHE="$dir/cache")" "0 1 passed, 0 failed, 1 skipped"
+printf '#!/bin/sh\necho "%s"\n' "$dir/uml" >"$dir/selftests/lab/kernel"
+check_eq "and one that is" "$(run SUITE=built)" "0 2 passed, 0 failed, 0 skipped"
+echo "exit 1" >>"$dir/selftests/lab/kernel"
+check_eq "and one of which nobody knows" "$(run SUITE=built)" "1 1 passed, 1 failed, 0 skipped"
 check_eq "no test at all" "$(run SUITE=good TEST=test_no)" "1 0 passed, 1 failed, 0 skipped"
 check_fails 1 "no suite god" "a suite that is not there" env SUITE=god "$dir/selftests/run"
 check_fails 1 "kernel 6.13" "a kernel that is not there" env KERNEL=6.13 "$dir/selftests/run"

@@ -50,25 +50,6 @@ start_agent
 #
 # What it needs when memory is short it has.
 #
-# may_read PID: whether its memory can be, without CAP_SYS_PTRACE.
-may_read()
-{
-	setpriv --bounding-set=-sys_ptrace sh -c ": </proc/$1/mem" 2>/dev/null
-}
-
-# private PID: who has no more capabilities than that process cannot, but could others'.
-private()
-{
-	local other err
-
-	setpriv --bounding-set=-sys_ptrace sleep 60 &
-	other=$!
-	wait_for 10 may_read "$other"
-	err=$?
-	kill "$other"
-	[ "$err" -eq 0 ] && ! may_read "$1"
-}
-
 # flags: of the process, as the kernel has them
 flags()
 {
@@ -93,17 +74,11 @@ renewed()
 {
 	[ "$(json '[.device.lanes[].connections] | min' "$DISAGGCTL" -j device show "$1")" -gt 1 ]
 }
-strace -qq -f -e trace=memory,connect -p "$(<"$WORK/agent.pid")" -o "$WORK/strace" &
-STRACE=$!
-add_cleanup "kill $STRACE"
-wait_for 10 grep -q "^TracerPid:.[1-9]" "/proc/$(<"$WORK/agent.pid")/status"
+trace_agent
 ss -K "dport = :$PORT" >/dev/null 2>&1
 check "a link that is reset is restored" wait_for 10 renewed n1/mem0
 check "and the log has why it was lost" grep -q "n1/mem0 lane [01]: lost: [a-z]" "$WORK/agent.log"
-kill $STRACE
-wait $STRACE 2>/dev/null
-check_eq "and the agent has connected, and not asked for memory" \
-	"$(sed 's/^[0-9]* *//; s/(.*//' "$WORK/strace" | sort -u)" connect
+check_eq "and the agent has connected, and not asked for memory" "$(traced)" connect
 
 #
 # Cuts under load.
@@ -425,7 +400,11 @@ restores()
 			{ dd if="$(disk_of n5 disk0)" of=/dev/null bs=4k count=1 iflag=direct status=none &&
 				date +%s%3N >"$WORK/read-at"; } &
 			reader=$!
-			sleep 2.$((RANDOM % 10))
+			# Long enough, once, for tries that last longer, see LONG_EVERY.
+			case $way$round in
+			vanished0) sleep 12.$((RANDOM % 10)) ;;
+			*) sleep 2.$((RANDOM % 10)) ;;
+			esac
 			start=$(date +%s%3N)
 			returns $way
 			wait $reader || return

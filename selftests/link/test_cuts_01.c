@@ -217,8 +217,7 @@ int main(void)
 		bail("no device");
 	for (unsigned int i = 0; i < LANES; i++)
 		close(fds[i]);
-	if (system("udevadm settle --timeout=20"))
-		note("udev is not done");
+	settle_udev();
 	snprintf(path, sizeof(path), "/dev/disagg%u", id);
 	disk = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
 	if (disk < 0)

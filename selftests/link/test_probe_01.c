@@ -157,8 +157,7 @@ static int make_on(int lane, uint32_t io_timeout)
 	if (device_new(&nl, &d, &id))
 		bail("no device");
 	close(lane);
-	if (system("udevadm settle --timeout=20"))
-		note("udev is not done");
+	settle_udev();
 	snprintf(path, sizeof(path), "/dev/disagg%u", id);
 	fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
 	if (fd < 0)

@@ -38,8 +38,7 @@ static unsigned int make_closed(struct server *servers, unsigned int nr_lanes,
 		bail("no device");
 	for (unsigned int i = 0; i < nr_lanes; i++)
 		close(fds[i]);
-	if (system("udevadm settle --timeout=20"))
-		note("udev is not done");
+	settle_udev();
 	return id;
 }
 

@@ -50,8 +50,7 @@ static unsigned int make(uint32_t io_timeout)
 		bail("no device");
 	for (int i = 0; i < LANES; i++)
 		close(fds[i]);
-	if (system("udevadm settle --timeout=20"))
-		note("udev is not done");
+	settle_udev();
 	silent = true;
 	return id;
 }
@@ -376,20 +375,6 @@ static bool many_are_gone(void)
 	return true;
 }
 
-/* Nobody else looks at disks: who does holds the module. */
-static void stop_udev(void)
-{
-	/* Nor one that it had begun to look at before. */
-	if (system("udevadm settle --timeout=60 && udevadm control --stop-exec-queue"))
-		note("udev is not stopped");
-}
-
-static void start_udev(void)
-{
-	if (system("udevadm control --start-exec-queue"))
-		note("udev is not started again");
-}
-
 static void many(void)
 {
 	uint64_t begin;
@@ -629,8 +614,7 @@ static unsigned int hold(uint32_t io_timeout)
 	d.dead_after = DISAGG_NEVER;
 	if (device_new(&nl, &d, &id))
 		bail("no device");
-	if (system("udevadm settle --timeout=20"))
-		note("udev is not done");
+	settle_udev();
 	silent = true;
 	kept = lane;
 	return id;
@@ -761,7 +745,6 @@ int main(void)
 	unloaded(LOST_IDLE);
 	unloaded(LOST_FAST);
 	unloaded(DEAD);
-	atexit(start_udev);
 	unloaded_at_random();
 	many();
 	killed_io();

@@ -146,8 +146,8 @@ cut_while()
 	local ways=(cut_reset cut_black_hole cut_cable cut_freeze)
 
 	CUTS=0
-	# The load has had its time, and nobody waits for ever.
-	local deadline=$((SECONDS + SWAP_S + 240))
+	# The load has had its time, and looked at each byte; nobody waits for ever.
+	local deadline=$((SECONDS + SWAP_S + ${SWAP_MORE:-240}))
 
 	while ! gone "$1"; do
 		[ $SECONDS -lt $deadline ] || { ktap_note "it does not end"; return 1; }

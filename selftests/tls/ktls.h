@@ -124,8 +124,7 @@ DG_FN int make_device(struct dgnl *nl, const struct device_new *d)
 		bail("no device");
 	for (unsigned int i = 0; i < d->nr_lanes; i++)
 		close(d->lanes[i]);
-	if (system("udevadm settle --timeout=20"))
-		note("udev is not done");
+	settle_udev();
 	return open_disk(id, O_RDWR | O_DIRECT);
 }
 

@@ -283,8 +283,7 @@ int main(void)
 	for (size_t i = 0; i < NR_FLOODS; i++)
 		make_flood(&floods[i]);
 	/* Nobody else asks for anything. */
-	if (system("udevadm control --stop-exec-queue"))
-		note("udev is not stopped");
+	stop_udev();
 	deleted(&floods[0], false);
 	deleted(&floods[0], true);
 	deleted(&floods[1], true);
@@ -293,7 +292,5 @@ int main(void)
 	replaced(&floods[0]);
 	result(count(&nl, DISAGG_CMD_DEVICE_GET) == 0, "no device is left");
 	unloaded(&floods[0]);
-	if (system("udevadm control --start-exec-queue"))
-		note("udev is not started again");
 	return finish();
 }

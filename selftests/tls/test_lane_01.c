@@ -254,8 +254,7 @@ static void unload(void)
 	lane = tls_serve(&s, &ciphers[0]);
 	d = device_defaults(&lane, 1);
 	close(make_device(&nl, &d));
-	if (system("udevadm settle --timeout=20"))
-		note("udev is not done");
+	settle_udev();
 	ms = unload_module(&nl);
 	result(ms >= 0 && ms <= 2000, "the module goes with a lane that has TLS");
 	result(is_closed(s.fd), "whose connection it closes");

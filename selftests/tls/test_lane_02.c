@@ -300,8 +300,7 @@ static void silence(void)
 	setsockopt(lane, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
 	d = device_defaults(&lane, 1);
 	d.io_timeout = 600000;
-	if (system("udevadm control --stop-exec-queue"))
-		note("udev is not stopped");
+	stop_udev();
 	{
 		unsigned int id;
 
@@ -315,8 +314,7 @@ static void silence(void)
 	poll(NULL, 0, 500);
 	result(!j.done && goes_at_once(&nl), "a target that takes nothing: its device goes at once");
 	result(job_end(&j, 2000) == EIO, "who waited is told, too");
-	if (system("udevadm control --start-exec-queue"))
-		note("udev is not started again");
+	start_udev();
 	close(fd);
 	close(peer);
 	free(j.buf);

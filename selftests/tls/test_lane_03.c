@@ -243,11 +243,8 @@ int main(void)
 	slow(&ciphers[2]);
 	silent(&ciphers[1]);
 	/* Nobody else asks for anything. */
-	if (system("udevadm control --stop-exec-queue"))
-		note("udev is not stopped");
+	stop_udev();
 	full(&ciphers[0]);
-	if (system("udevadm control --start-exec-queue"))
-		note("udev is not started again");
 	result(!node_del(&nl, "n", true) && module_free(), "nothing is left");
 	return finish();
 }

@@ -16,7 +16,7 @@ set -u
 
 D=$DISAGGCTL
 
-ktap_plan 26
+ktap_plan 27
 need_module
 mkdir -p "$WORK/target-t1" "$WORK/target-t2"
 for t in t1 t2; do
@@ -86,12 +86,14 @@ check "data moves" wait_for 20 moving "$(disk_of n-t1 mem0)"
 #
 # Cuts.
 #
+trace_agent
 for _ in 1 2 3 4 5; do
 	before=$(connections n-t1)
 	cut_all
 	wait_for 30 live || break
 done
 check "cut links come back over TLS" wait_for 30 live
+check_eq "and the agent has asked for no memory meanwhile" "$(traced)" connect
 check "by new connections" test "$(connections n-t1)" -gt 3 -a "$(connections n-t2)" -gt 3
 
 #

@@ -135,12 +135,9 @@ int main(void)
 		bail("no TLS in this kernel");
 	nl = dgnl_open();
 	/* Nobody else asks for anything. */
-	if (system("udevadm control --stop-exec-queue"))
-		note("udev is not stopped");
+	stop_udev();
 	deleted(LIVE, "requests are stuck");
 	deleted(LOST, "all devices are lost");
 	unloaded();
-	if (system("udevadm control --start-exec-queue"))
-		note("udev is not started again");
 	return finish();
 }

@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 import time
 
@@ -135,6 +136,25 @@ def old_versions(folder):
         refuses("(?i)version|alert", python_tls, d.tls_port, ca.cert, cert,
                 ssl.TLSVersion.TLSv1_2)
         assert greeted(python_tls(d.tls_port, ca.cert, cert))
+
+
+@test
+def key_alone(folder):
+    """a key without a Diffie-Hellman exchange is refused."""
+    psk_file(f"{folder}/psk", host1=0x11)
+    with TlsDaemon(folder) as d:
+        def client(exchange):
+            p = subprocess.run(["gnutls-cli", "--port", str(d.tls_port), "--pskusername", "host1",
+                                "--pskkey", "11" * 32, "--priority",
+                                f"SECURE128:-VERS-ALL:+VERS-TLS1.3:-KX-ALL:+{exchange}",
+                                "127.0.0.1"], stdin=subprocess.DEVNULL, capture_output=True,
+                               text=True, errors="replace", timeout=60, check=False)
+            return p.stdout + p.stderr
+
+        said = client("ECDHE-PSK")
+        assert "Handshake was completed" in said, said
+        said = client("PSK")
+        assert "Handshake was completed" not in said and "alert" in said, said
 
 
 @test
