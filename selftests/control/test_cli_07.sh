@@ -13,7 +13,7 @@ set -u
 
 D=$DISAGGCTL
 
-ktap_plan 32
+ktap_plan 35
 start_checker
 
 # finding CHECK RESULT WORDS [REMEDY]: there is such a finding.
@@ -33,7 +33,18 @@ check "the module is not loaded yet" finding module ok "installed"
 need_module
 start_target t1 "{id: dram, class: memory, size: 64MiB}"
 check "no agent" finding agent warning "given up at once" "systemctl enable"
+"$D" node create n0 --memory 8MiB --lanes 1 >/dev/null || die "no node"
+"$D" node create n9 --memory 8MiB --lanes 1 --dead-after 0 >/dev/null || die "no node"
 start_agent
+check "a device that nobody meant to be given up at once" \
+	finding agent warning "n0/mem0 is given up" "device set n0/mem0 --dead-after never"
+check_eq "one that somebody meant to" "$(jq '[.checks[] | select(.finding | contains("n9/mem0 is given up"))] |
+	length' "$WORK/doctor")" 0
+"$D" device set n0/mem0 --dead-after never >/dev/null
+"$D" -j doctor >"$WORK/doctor"
+check_eq "the remedy helps" "$(jq -r '[.checks[] | select(.check == "agent") | .result] | join(" ")' "$WORK/doctor")" ok
+"$D" node delete n0 >/dev/null
+"$D" node delete n9 >/dev/null
 "$D" node create n1 --memory 16MiB --lanes 1 --io-timeout 2s >/dev/null || die "no node"
 wait_for 10 test -b /dev/disagg/n1/mem0
 check "all is well" "$D" doctor

@@ -479,13 +479,33 @@ def slow_disk(seconds=4):
     return name, lambda: os.rmdir(base)
 
 
+def inflight(disk):
+    """Writes that it has not done yet."""
+    with open(f"/sys/block/{disk}/inflight") as f:
+        return int(f.read().split()[1])
+
+
+@test
+def replaced_lane(folder):
+    """what a lane's last connection has on its way ends before the next is welcomed."""
+    name, undo = slow_disk()
+    try:
+        with Daemon(folder, config("/dev/" + name)) as d:
+            g = d.control().lease(MIB, cls=STORAGE)
+            lane = d.lane(g, features=0)
+            for n in range(2):
+                lane.sock.sendall(lane.frame(WRITE, pattern(n, 4096), length=4096))
+                eventually(lambda: inflight(name))
+                lane = d.lane(g, features=0)
+                assert not inflight(name), "it is welcomed while a write is on its way"
+                assert lane.read(0, 4096) == pattern(n, 4096)
+    finally:
+        undo()
+
+
 @test
 def late_writes(folder):
     """what a killed worker has on its way to the disk ends before another one serves."""
-    def inflight():
-        with open(f"/sys/block/{name}/inflight") as f:
-            return int(f.read().split()[1])
-
     name, undo = slow_disk()
     try:
         with Daemon(folder, config("/dev/" + name)) as d:
@@ -493,13 +513,13 @@ def late_writes(folder):
             g = c.lease(MIB, cls=STORAGE)
             lane = d.lane(g, features=0)
             lane.sock.sendall(lane.frame(WRITE, pattern(1, 4096), length=4096))
-            eventually(inflight)
+            eventually(lambda: inflight(name))
             worker, = d.workers()
             os.kill(worker, signal.SIGKILL)
             eventually(lambda: gone(worker) and "was killed by signal" in d.log())
-            assert inflight(), "the disk is too quick for this test"
+            assert inflight(name), "the disk is too quick for this test"
             lane = d.lane(g, features=0)
-            assert not inflight(), "another worker serves while the write is on its way"
+            assert not inflight(name), "another worker serves while the write is on its way"
             lane.write(0, pattern(2, 4096))
             assert lane.read(0, 4096) == pattern(2, 4096)
     finally:

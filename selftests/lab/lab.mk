@@ -28,6 +28,7 @@ soak:
 		selftests/run
 	@SUITE=stress TEST=test_cycle_01.sh KERNEL=uml FUZZ_CYCLES=500 TIMEOUT=7200 V=1 \
 		selftests/run
+	@SUITE=inject KERNEL=uml V="$(V)" selftests/run
 
 # The roots and User-Mode Linux, so that what follows is quick.
 lab:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# For tests of swap, after common.sh: a pool in the other VM, a device of it as swap, and
-# ways to cut the two off from each other. What mends a cut lies in a control group whose
-# memory is never swapped.
+# For tests of swap, after apart.sh and common.sh: a pool in the other VM, a device of it as
+# swap, and ways to cut the two off from each other.
 
 # shellcheck source=selftests/tlsd/keys.sh
 . "$(dirname "$0")/../tlsd/keys.sh"
@@ -38,11 +37,7 @@ start_pool()
 {
 	local dir=/tmp/pool keys=() access="plaintext: [10.99.0.1]" address="$POOL:7420" key
 
-	echo +memory >$CGROUP/cgroup.subtree_control || die "no memory controller"
-	cgroup apart memory.swap.max=0
-	# This script, too: it must be able to mend what it has cut.
-	echo $$ >$CGROUP/apart/cgroup.procs
-	add_cleanup "echo $$ >$CGROUP/cgroup.procs"
+	add_cleanup "echo $$ >$CGROUP/cgroup.procs; rmdir $APART"
 	wait_for 200 on_peer true || die "the other VM is not there"
 	if [ "${2-}" = tls ]; then
 		# What the kernel tests of its ciphers at the first use takes long here.
@@ -75,9 +70,14 @@ resources:
 # The agent as its unit has it; it may be swapped out, had it not locked its memory.
 start_swap_agent()
 {
-	start_agent
+	cat >"$WORK/agent" <<-END
+		#!/bin/sh
+		echo \$\$ >$CGROUP/cgroup.procs
+		exec "$AGENT"
+	END
+	chmod +x "$WORK/agent"
+	AGENT=$WORK/agent start_agent
 	echo -1000 >"/proc/$(cat "$WORK/agent.pid")/oom_score_adj"
-	cat "$WORK/agent.pid" >$CGROUP/cgroup.procs
 }
 
 # swap_on MEBIBYTES: swap on a device of the pool; its disk is then in $SWAP. An emulated

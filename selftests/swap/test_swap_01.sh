@@ -8,6 +8,8 @@
 set -u
 # shellcheck source=selftests/lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck source=selftests/swap/apart.sh
+. "$(dirname "$0")/apart.sh"
 # shellcheck source=selftests/common.sh
 . "$(dirname "$0")/../common.sh"
 # shellcheck source=selftests/block/fio.sh

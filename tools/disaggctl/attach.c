@@ -229,6 +229,21 @@ static int check_leases(struct cli *cli, struct dsg_record *record, bool *lost,
 	return err;
 }
 
+/* What was kept for an agent is not, without one. */
+static void choose_again(struct cli *cli, struct dsg_record *record)
+{
+	bool kept = false, ends = false;
+
+	for (size_t i = 0; i < record->count; i++)
+		kept |= record->devices[i].dead_after_ms == DISAGG_NEVER;
+	choose_dead_after(record);
+	for (size_t i = 0; i < record->count; i++)
+		ends |= !record->devices[i].dead_after_ms && !record->devices[i].dead_after_set;
+	if (kept && ends)
+		cli_warn(cli, "no disagg-agent runs: devices of node %s are given up once a link is lost",
+			 record->name);
+}
+
 static int attach_record(struct cli *cli, struct dsg_netlink *nl, struct dsg_record *record,
 			 bool *already, struct dsg_fault *fault)
 {
@@ -251,6 +266,8 @@ static int attach_record(struct cli *cli, struct dsg_netlink *nl, struct dsg_rec
 		err = place(cli, record, spec.target, fault);
 	if (!err)
 		err = interrupt_check(fault);
+	if (!err)
+		choose_again(cli, record);
 	return err ? err : compose_again(cli, nl, record, boot ? OWNER_BOOT : OWNER_OPERATOR,
 					 fault);
 }

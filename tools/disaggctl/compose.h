@@ -29,6 +29,8 @@ int compose_again(struct cli *cli, struct dsg_netlink *nl, struct dsg_record *re
 #define OWNER_OPERATOR	"operator"
 #define OWNER_BOOT	"boot"
 
+/* Give up at once, or never, those devices of which nobody has said: is there an agent? */
+void choose_dead_after(struct dsg_record *record);
 /* The record of a node that is to be made: no device is placed yet. */
 int record_of_spec(const struct dsg_spec *spec, struct dsg_record *record,
 		   struct dsg_fault *fault);

@@ -175,15 +175,21 @@ static int parse_request(const char *name, struct dsg_spec *spec, struct dsg_fau
 	return err;
 }
 
+void choose_dead_after(struct dsg_record *record)
+{
+	/* Who would restore a link? I/O that waits for nobody is worse than I/O that fails. */
+	uint32_t ms = dsg_lock_held(DSG_AGENT_LOCK, NULL) ? DISAGG_NEVER : 0;
+
+	for (size_t i = 0; i < record->count; i++)
+		if (!record->devices[i].dead_after_set)
+			record->devices[i].dead_after_ms = ms;
+}
+
 int record_of_spec(const struct dsg_spec *spec, struct dsg_record *record,
 		   struct dsg_fault *fault)
 {
-	uint32_t dead_after_ms = spec->dead_after_ms;
 	struct timespec ts;
 
-	/* Who would restore a link? I/O that waits for nobody is worse than I/O that fails. */
-	if (!spec->dead_after_set && !dsg_lock_held(DSG_AGENT_LOCK, NULL))
-		dead_after_ms = 0;
 	record->devices = calloc(spec->count + 1, sizeof(*record->devices));
 	if (!record->devices)
 		return dsg_fault_memory(fault);
@@ -201,13 +207,15 @@ int record_of_spec(const struct dsg_spec *spec, struct dsg_record *record,
 		dev->block_size = spec->block_size;
 		dev->io_timeout_ms = spec->io_timeout_ms;
 		dev->fail_fast_ms = spec->fail_fast_ms;
-		dev->dead_after_ms = dead_after_ms;
+		dev->dead_after_ms = spec->dead_after_ms;
+		dev->dead_after_set = spec->dead_after_set;
 		dev->lease_ns = spec->lease_ns;
 		dev->read_only = spec->read_only;
 		dev->crc = spec->crc;
 		dev->step = DSG_LEASE_ASKED;
 	}
 	record->count = spec->count;
+	choose_dead_after(record);
 	snprintf(record->name, sizeof(record->name), "%s", spec->name);
 	record->state = DSG_RECORD_CREATING;
 	record->pid = getpid();

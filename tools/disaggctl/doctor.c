@@ -117,16 +117,42 @@ static size_t wait_for_agent(const struct host_view *view, const struct dsg_kern
 	return count;
 }
 
+/* Devices that nobody restores: attached while no agent ran, or set so since. */
+static void check_given_up(struct findings *all, const struct host_view *view)
+{
+	char remedy[128];
+
+	for (size_t i = 0; i < view->node_count; i++) {
+		const struct dsg_record *record = &view->nodes[i].record;
+
+		for (size_t j = 0; j < record->count; j++) {
+			const struct dsg_kernel_device *dev =
+				host_view_device(view, record->name, record->devices[j].name);
+
+			if (!dev || dev->dead_after_ms || record->devices[j].dead_after_set ||
+			    dev->state == DISAGG_DEVICE_STATE_DEAD ||
+			    dev->state == DISAGG_DEVICE_STATE_REMOVING)
+				continue;
+			snprintf(remedy, sizeof(remedy),
+				 "disaggctl device set %s/%s --dead-after never", dev->node, dev->name);
+			find(all, "agent", WARNING, remedy,
+			     "%s/%s is given up once its link is lost, although an agent runs",
+			     dev->node, dev->name);
+		}
+	}
+}
+
 static void check_agent(struct findings *all, const struct host_view *view)
 {
 	const struct dsg_kernel_device *dev;
 	size_t count = wait_for_agent(view, &dev);
+	bool runs = dsg_lock_held(DSG_AGENT_LOCK, NULL);
 
-	if (dsg_lock_held(DSG_AGENT_LOCK, NULL) && count > WATCHED_MAX)
+	if (runs && count > WATCHED_MAX)
 		find(all, "agent", BAD, "fewer, larger devices; or --dead-after 0 for some",
 		     "runs, but of %zu devices it restores the links of %d only", count,
 		     WATCHED_MAX);
-	else if (dsg_lock_held(DSG_AGENT_LOCK, NULL))
+	else if (runs)
 		find(all, "agent", FINE, "", "runs, and restores links");
 	else if (dev)
 		find(all, "agent", BAD, "systemctl enable --now disagg-agent",
@@ -135,6 +161,8 @@ static void check_agent(struct findings *all, const struct host_view *view)
 	else
 		find(all, "agent", WARNING, "systemctl enable --now disagg-agent",
 		     "does not run: a device whose link is lost is given up at once");
+	if (runs)
+		check_given_up(all, view);
 }
 
 static const char *remedy_of(const char *state, const char *node, char buf[128])

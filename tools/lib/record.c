@@ -81,6 +81,7 @@ static struct json_object *device_object(const struct dsg_record_device *dev)
 	add_number(o, "io_timeout_ms", dev->io_timeout_ms);
 	add_number(o, "fail_fast_ms", dev->fail_fast_ms);
 	add_number(o, "dead_after_ms", dev->dead_after_ms);
+	json_object_object_add(o, "dead_after_set", json_object_new_boolean(dev->dead_after_set));
 	add_number(o, "epoch", dev->epoch);
 	add_number(o, "lease_ns", dev->lease_ns);
 	json_object_object_add(o, "read_only", json_object_new_boolean(dev->read_only));
@@ -242,6 +243,8 @@ static const char *parse_device(struct json_object *o, struct dsg_record_device 
 	dev->dead_after_ms = 0;
 	get_u32(o, "fail_fast_ms", &dev->fail_fast_ms);
 	get_u32(o, "dead_after_ms", &dev->dead_after_ms);
+	dev->dead_after_set = dev->dead_after_ms && dev->dead_after_ms != DISAGG_NEVER;
+	get_bool(o, "dead_after_set", &dev->dead_after_set);
 	get_number(o, "epoch", UINT64_MAX, &dev->epoch);
 	NEED(get_number(o, "lease_ns", UINT64_MAX, &dev->lease_ns), "lease_ns");
 	NEED(get_bool(o, "read_only", &dev->read_only), "read_only");

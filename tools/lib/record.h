@@ -44,6 +44,7 @@ enum dsg_lease_step {
  * @io_timeout_ms: milliseconds
  * @fail_fast_ms: milliseconds, or DISAGG_NEVER
  * @dead_after_ms: milliseconds, or DISAGG_NEVER
+ * @dead_after_set: that was asked for; else it is as the agent was there or not
  * @epoch: the target's when it was asked for the lease; zero: not known
  * @lease_ns: how long the lease was asked for, nanoseconds; zero: until released
  * @read_only: writes are refused
@@ -68,6 +69,7 @@ struct dsg_record_device {
 	uint32_t io_timeout_ms;
 	uint32_t fail_fast_ms;
 	uint32_t dead_after_ms;
+	bool dead_after_set;
 	uint64_t epoch;
 	uint64_t lease_ns;
 	bool read_only;

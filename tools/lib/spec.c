@@ -43,9 +43,8 @@ void dsg_spec_of_record(const struct dsg_record *record, struct dsg_spec *spec)
 	spec->block_size = dev->block_size;
 	spec->io_timeout_ms = dev->io_timeout_ms;
 	spec->fail_fast_ms = dev->fail_fast_ms;
-	/* For at once it was made without an agent; let that be seen again. */
 	spec->dead_after_ms = dev->dead_after_ms;
-	spec->dead_after_set = dev->dead_after_ms && dev->dead_after_ms != DISAGG_NEVER;
+	spec->dead_after_set = dev->dead_after_set;
 	spec->lease_ns = dev->lease_ns;
 	spec->read_only = dev->read_only;
 	spec->crc = dev->crc;

@@ -30,7 +30,7 @@ struct dsg_spec_device {
  * @io_timeout_ms: milliseconds
  * @fail_fast_ms: milliseconds, or DISAGG_NEVER
  * @dead_after_ms: milliseconds, or DISAGG_NEVER; in force if @dead_after_set
- * @dead_after_set: else it depends on whether the agent runs when the node is made
+ * @dead_after_set: else it depends on whether the agent runs when the node is attached
  * @lease_ns: nanoseconds; zero: until released
  * @read_only: devices that can't be written
  * @crc: checksums over all that travels
