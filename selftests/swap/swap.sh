@@ -67,13 +67,16 @@ resources:
 	"$DISAGGCTL" target add pool $POOL ${keys[@]+"${keys[@]}"} >/dev/null || die "no target"
 }
 
-# The agent as its unit has it; it may be swapped out, had it not locked its memory.
+# The agent as its unit has it; it may be swapped out, had it not locked its memory. Its
+# log goes to a reader, as journald is: a file in memory is swapped, and waited for.
 start_swap_agent()
 {
+	mkfifo "$WORK/agent.fifo"
+	cat "$WORK/agent.fifo" >"$WORK/agent.log" &
 	cat >"$WORK/agent" <<-END
 		#!/bin/sh
 		echo \$\$ >$CGROUP/cgroup.procs
-		exec "$AGENT"
+		exec "$AGENT" 2>"$WORK/agent.fifo"
 	END
 	chmod +x "$WORK/agent"
 	AGENT=$WORK/agent start_agent
