@@ -73,6 +73,7 @@ start_swap_agent()
 {
 	mkfifo "$WORK/agent.fifo"
 	cat "$WORK/agent.fifo" >"$WORK/agent.log" &
+	add_cleanup "kill $!"
 	cat >"$WORK/agent" <<-END
 		#!/bin/sh
 		echo \$\$ >$CGROUP/cgroup.procs
