@@ -17,7 +17,7 @@ set -u
 . "$(dirname "$0")/swap.sh"
 
 SWAP_S=${FUZZ_SWAP:-20}
-MIB=${SWAP_MIB:-256}
+MIB=256
 PAGES=$((MIB * 256))
 
 ktap_plan 10
