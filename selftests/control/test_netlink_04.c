@@ -680,8 +680,8 @@ static void dumps(void)
 	stop_now = false;
 	if (pthread_create(&thread, NULL, churn, &changes))
 		bail("no thread");
-	/* A single processor may have been with this thread all the time. */
-	for (; dumped < 60 || (changes <= 10 && dumped < 3000); dumped++) {
+	/* A busy host may not have run the other thread's processor yet. */
+	for (; dumped < 60 || ((changes <= 10 || !interrupted) && dumped < 3000); dumped++) {
 		/* The parts are as small as what the socket has read before. */
 		struct dgnl small = { .fd = dgnl_socket(), .family = nl.family };
 
@@ -694,8 +694,10 @@ static void dumps(void)
 	}
 	stop_now = true;
 	pthread_join(thread, NULL);
-	note("%u changes, %u of %u dumps interrupted, %u wrong", changes, interrupted, dumped, wrong);
-	result(changes > 10 && !wrong, "every node that stays is in every dump exactly once");
+	note("%u changes, %u of %u dumps interrupted, %u wrong", changes, interrupted, dumped,
+	     wrong);
+	result(changes > 10 && interrupted && !wrong,
+	       "every node that stays is in every dump exactly once");
 	for (int i = 0; i < 300; i++) {
 		snprintf(name, sizeof(name), "stay%u", i);
 		node_del(&nl, name, false);

@@ -258,7 +258,7 @@ static bool answer(struct server *s, struct disagg_wire_frame *f)
 	return answer_well(s, f);
 }
 
-static int make_device(struct server *servers, int nr_lanes, unsigned int timeout_ms)
+static int make_unseen(struct server *servers, int nr_lanes, unsigned int timeout_ms)
 {
 	struct device_new d;
 	unsigned int id;
@@ -273,6 +273,14 @@ static int make_device(struct server *servers, int nr_lanes, unsigned int timeou
 		bail("no device");
 	for (int i = 0; i < nr_lanes; i++)
 		close(fds[i]);
+	return id;
+}
+
+/* The same, and udev has seen it. */
+static int make_device(struct server *servers, int nr_lanes, unsigned int timeout_ms)
+{
+	int id = make_unseen(servers, nr_lanes, timeout_ms);
+
 	settle_udev();
 	return id;
 }
@@ -391,10 +399,13 @@ static void stuck_writer(void)
 	struct server s = { .odd = silent_writes, .store = store };
 	pthread_t writer;
 
-	misbehave = false;
-	disk_in_use = open_disk(make_device(&s, 1, 600000), O_RDWR);
-	/* Only the last close() writes: and this disk has the name of one that was written to. */
+	/*
+	 * Only the last close() writes. A disk that udev has seen it opens itself when it hears
+	 * of a close(), which is before that of this one is through.
+	 */
 	stop_udev();
+	misbehave = false;
+	disk_in_use = open_disk(make_unseen(&s, 1, 600000), O_RDWR);
 	misbehave = true;
 	writer_done = false;
 	s.requests = 0;

@@ -38,13 +38,14 @@ stuck()
 	[ "$(json .device.inflight "$DISAGGCTL" -j device show n/disk0)" -ge 4 ]
 }
 
-# Before fio begins, that the end of a phase, for which fio waits, is not what it meets.
+# Before fio begins, so that it does not meet the end of a phase, where fio waits for what is
+# under way before it goes on.
 dmsetup suspend --noflush slow || die "not suspended"
 fio --filename="$disk" "${FIO_VERIFY[@]}" --name=slow --rw=randwrite --bs=4k --iodepth=16 \
-	--size=2M --loops=12 >"$WORK/fio.out" 2>&1 &
+	--size=2M >"$WORK/fio.out" 2>&1 &
 FIO=$!
 add_cleanup "kill -KILL $FIO"
-check "storage stands still, and all that the lane may have waits" wait_for 20 stuck
+check "storage stands still, and all that the lane may have waits" wait_for 30 stuck
 sleep 20	# the time that this is about
 check_eq "after five times the I/O timeout the lane is where it was" \
 	"$(lane state) $(lane connections)" "live 1"
