@@ -28,9 +28,12 @@ start_swap_agent
 swap_on 128
 cgroup load memory.max=$((MIB / 4))M
 
+# Who fills memory faster than the device takes it has, in the end, all of the group's pages
+# on their way to it, and the kernel, which finds none that it can free, kills him: at the
+# limit of a control group that takes no more than some seconds of a busy host.
 limited()
 {
-	in_cgroup load "$SUITE_BIN/swap_load" "$MIB" "$SWAP_S" ${SWAP_PACE:+"$SWAP_PACE"}
+	in_cgroup load "$SUITE_BIN/swap_load" "$MIB" "$SWAP_S" "${SWAP_PACE:-4}"
 }
 
 under_cuts limited

@@ -12,8 +12,7 @@ set -u
 [ -n "${FUZZ_SWAP-}" ] ||
 	ktap_skip_all "two emulated VMs beside others are too slow for TLS: make soak has it (FUZZ_SWAP)"
 POOL_TLS=tls
-# What is to be written as fast as memory can be filled, and encrypted by an emulated
-# processor, has the kernel think that nothing can be freed any more.
+# An emulated processor encrypts slowly.
 SWAP_PACE=2
 # shellcheck source=selftests/swap/test_swap_01.sh
 . "$(dirname "$0")/test_swap_01.sh"
