@@ -14,7 +14,7 @@ cache=${DISAGG_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/disagg-lab}
 trap 'rm -rf "$dir" "$cache/logs/check-$(basename "$dir")-"*' EXIT
 mkdir "$dir/selftests"
 cp -a "$TOP"/selftests/{run,lib.sh,lab} "$dir/selftests"
-unset DISAGG_CHECKOUT SUITE KERNEL TEST JOBS V TIMEOUT
+unset DISAGG_CHECKOUT SUITE KERNEL TEST JOBS V TIMEOUT UNTIL
 
 # script SUITE NAME LINE…: a test that prints these; the last may be a command.
 script()
@@ -40,6 +40,8 @@ script bad says_nothing 'true'
 script bad bails_out 'printf "1..1\nBail out! no memory\n"'
 script waits some 'printf "1..1\nok 1 a\n"'
 echo waits=yes >>"$dir/selftests/waits/settings"
+script slow some 'sleep 3' 'printf "1..1\nok 1 a\n"'
+script slower some 'sleep 4' 'printf "1..1\nok 1 a\n"'
 
 # run VARIABLE=VALUE…: its status and last line.
 run()
@@ -63,7 +65,7 @@ ln -s "$cache/roots" "$dir/cache/roots"
 echo 1.2.3 >"$dir/uml/version"
 
 ALL_BAD="bails_out hangs no_plan not_ok says_nothing short status"
-ktap_plan 12
+ktap_plan 16
 check_eq "a suite that passes" "$(run SUITE=good)" "0 3 passed, 0 failed, 2 skipped"
 check_eq "one that does not" "$(run SUITE=bad)" "1 5 passed, 7 failed, 0 skipped"
 check_eq "and what of it" "$(failures)" "$ALL_BAD"
@@ -73,7 +75,13 @@ check_eq "one test of one" "$(run SUITE=good TEST='test_t*')" "0 2 passed, 0 fai
 check_eq "one that is for a kernel that is not built" \
 	"$(run SUITE=built DISAGG_LAB_CACHE="$dir/cache")" "0 1 passed, 0 failed, 1 skipped"
 printf '#!/bin/sh\necho "%s"\n' "$dir/uml" >"$dir/selftests/lab/kernel"
-check_eq "and one that is" "$(run SUITE=built)" "0 2 passed, 0 failed, 0 skipped"
+check_eq "and one that is" "$(run SUITE=built,good)" "0 5 passed, 0 failed, 2 skipped"
+check_eq "but it comes last" \
+	"$(sed -n 's/^\.\.\. //p' "$dir/out" | tail -n 1)" "built uml"
+check_eq "and not when all else has taken too long" "$(run SUITE=built,slow,slower UNTIL=2)" \
+	"0 3 passed, 0 failed, 1 skipped"
+check "which is said" grep -q "skipped  built uml (.* have passed, more than UNTIL=2" "$dir/out"
+check_eq "one by one, too" "$(run SUITE=built,slow JOBS=1 UNTIL=2)" "0 2 passed, 0 failed, 1 skipped"
 echo "exit 1" >>"$dir/selftests/lab/kernel"
 check_eq "and one of which nobody knows" "$(run SUITE=built)" "1 1 passed, 1 failed, 0 skipped"
 check_eq "no test at all" "$(run SUITE=good TEST=test_no)" "1 0 passed, 1 failed, 0 skipped"
