@@ -861,17 +861,20 @@ DG_FN void settle_udev(void)
 
 DG_FN void start_udev(void)
 {
-	if (system("udevadm control --start-exec-queue"))
+	if (system("pkill -CONT -x systemd-udevd"))
 		note("udev is not started again");
 }
 
-/* Nobody looks at disks from here on, nor at one that had appeared before; until the end. */
+/*
+ * Nobody looks at disks from here on, nor at one that had appeared before; until the end. Its
+ * queue alone is not enough: what udev watches for close() it opens itself, and by name.
+ */
 DG_FN void stop_udev(void)
 {
 	static bool before;
 
 	settle_udev();
-	if (system("udevadm control --stop-exec-queue"))
+	if (system("pkill -STOP -x systemd-udevd"))
 		bail("udev cannot be stopped");
 	if (!before)
 		atexit(start_udev);

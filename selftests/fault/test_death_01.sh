@@ -20,6 +20,9 @@ start_target t1 "{id: dram, class: memory, size: 512MiB}"
 TIMEOUT_MS=6000
 # And a slow machine.
 BOUND_S=10
+# Of a deletion by force, disaggctl and all; kernels that look at themselves are slower.
+LIMIT_S=2
+[[ ! ${KERNEL:-} =~ ^(uml|debug)$ ]] || LIMIT_S=8
 MANY=16MiB,16MiB,16MiB,16MiB,16MiB,16MiB,16MiB,16MiB
 
 attach()
@@ -58,7 +61,7 @@ fast_and_clean()
 	ktap_note "$what: node delete --force took $ms ms"
 	[ $rc -eq 0 ] || ktap_note "$(cat "$WORK/ms.out")"
 	ktap_result $rc "$what: the node is deleted by force"
-	check "$what: within 2 seconds" test "$ms" -lt 2000
+	check "$what: within $LIMIT_S seconds" test "$ms" -lt ${LIMIT_S}000
 }
 
 #
@@ -138,7 +141,7 @@ check "gone: the devices live" in_state gone/mem7 live
 ms=$(milliseconds modprobe -r disagg)
 ktap_note "rmmod took $ms ms"
 check "the module unloads" test ! -e /sys/module/disagg
-check "within 2 seconds" test "$ms" -lt 2000
+check "within $LIMIT_S seconds" test "$ms" -lt ${LIMIT_S}000
 # shellcheck disable=SC2086
 kill -CONT "$daemon" $workers
 "$DISAGGCTL" node delete gone >/dev/null

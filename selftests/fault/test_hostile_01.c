@@ -399,10 +399,7 @@ static void stuck_writer(void)
 	struct server s = { .odd = silent_writes, .store = store };
 	pthread_t writer;
 
-	/*
-	 * Only the last close() writes. A disk that udev has seen it opens itself when it hears
-	 * of a close(), which is before that of this one is through.
-	 */
+	/* Only the last close() writes. */
 	stop_udev();
 	misbehave = false;
 	disk_in_use = open_disk(make_unseen(&s, 1, 600000), O_RDWR);

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 # The targets that need the lab. Included by the top-level Makefile.
 
-# SUITE=block KERNEL=6.12 narrow it down; V=1 shows all output; JOBS=1 one by one.
+# SUITE=block KERNEL=6.12 narrow it down; V=1 shows all output; JOBS=1 one by one; UNTIL=0: uml's
+# suites run however late it is.
 check:
-	@SUITE="$(SUITE)" KERNEL="$(KERNEL)" TEST="$(TEST)" V="$(V)" JOBS="$(JOBS)" selftests/run
+	@SUITE="$(SUITE)" KERNEL="$(KERNEL)" TEST="$(TEST)" V="$(V)" JOBS="$(JOBS)" UNTIL="$(UNTIL)" \
+		selftests/run
 
 demo:
 	@selftests/demo/demo

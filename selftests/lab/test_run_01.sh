@@ -40,8 +40,9 @@ script bad says_nothing 'true'
 script bad bails_out 'printf "1..1\nBail out! no memory\n"'
 script waits some 'printf "1..1\nok 1 a\n"'
 echo waits=yes >>"$dir/selftests/waits/settings"
-script slow some 'sleep 3' 'printf "1..1\nok 1 a\n"'
-script slower some 'sleep 4' 'printf "1..1\nok 1 a\n"'
+for name in slow sloth; do
+	script $name some 'sleep 2' 'printf "1..1\nok 1 a\n"'
+done
 
 # run VARIABLE=VALUE…: its status and last line.
 run()
@@ -65,7 +66,7 @@ ln -s "$cache/roots" "$dir/cache/roots"
 echo 1.2.3 >"$dir/uml/version"
 
 ALL_BAD="bails_out hangs no_plan not_ok says_nothing short status"
-ktap_plan 16
+ktap_plan 19
 check_eq "a suite that passes" "$(run SUITE=good)" "0 3 passed, 0 failed, 2 skipped"
 check_eq "one that does not" "$(run SUITE=bad)" "1 5 passed, 7 failed, 0 skipped"
 check_eq "and what of it" "$(failures)" "$ALL_BAD"
@@ -78,13 +79,19 @@ printf '#!/bin/sh\necho "%s"\n' "$dir/uml" >"$dir/selftests/lab/kernel"
 check_eq "and one that is" "$(run SUITE=built,good)" "0 5 passed, 0 failed, 2 skipped"
 check_eq "but it comes last" \
 	"$(sed -n 's/^\.\.\. //p' "$dir/out" | tail -n 1)" "built uml"
-check_eq "and not when all else has taken too long" "$(run SUITE=built,slow,slower UNTIL=2)" \
+check_eq "and not when all else has taken too long" "$(run SUITE=built,slow,sloth UNTIL=01)" \
 	"0 3 passed, 0 failed, 1 skipped"
-check "which is said" grep -q "skipped  built uml (.* have passed, more than UNTIL=2" "$dir/out"
-check_eq "one by one, too" "$(run SUITE=built,slow JOBS=1 UNTIL=2)" "0 2 passed, 0 failed, 1 skipped"
+check "which is said" grep -q "skipped  built uml (.* have passed, more than UNTIL=1" "$dir/out"
+check_eq "one by one, too, but nothing else" "$(run SUITE=built,slow,sloth JOBS=1 UNTIL=1)" \
+	"0 3 passed, 0 failed, 1 skipped"
+check_eq "unless it may take as long as it takes" "$(run SUITE=built,slow JOBS=1 UNTIL=0)" \
+	"0 3 passed, 0 failed, 0 skipped"
+check_eq "or has been named" "$(run SUITE=built,slow KERNEL=6.12,uml JOBS=1 UNTIL=1)" \
+	"0 3 passed, 0 failed, 0 skipped"
 echo "exit 1" >>"$dir/selftests/lab/kernel"
 check_eq "and one of which nobody knows" "$(run SUITE=built)" "1 1 passed, 1 failed, 0 skipped"
 check_eq "no test at all" "$(run SUITE=good TEST=test_no)" "1 0 passed, 1 failed, 0 skipped"
 check_fails 1 "no suite god" "a suite that is not there" env SUITE=god "$dir/selftests/run"
+check_fails 1 "UNTIL=soon: not a number" "no time" env UNTIL=soon "$dir/selftests/run"
 check_fails 1 "kernel 6.13" "a kernel that is not there" env KERNEL=6.13 "$dir/selftests/run"
 ktap_done
