@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * swap_load MEBIBYTES SECONDS [PACE]: fill so much memory with a pattern that says where
- * and when it was written, PACE MiB a second if that is said; look at pages of it at random,
- * and write half of them anew; in the end, look at each byte. What should be there is
- * remembered in locked memory. Prints what it did; exits with 1 if a byte was wrong.
+ * swap_load MEBIBYTES SECONDS: fill so much memory with a pattern that says where
+ * and when it was written; look at pages of it at random, and write half of them
+ * anew; in the end, look at each byte. What should be there is remembered in locked
+ * memory. Prints what it did; exits with 1 if a byte was wrong.
  *
  * swap_load MEBIBYTES hold: lock so much memory, and keep it until killed.
  */
@@ -69,7 +69,7 @@ static int right(const uint64_t *page, uint64_t number, uint32_t version)
 	return 1;
 }
 
-static int work(size_t size, unsigned int seconds, unsigned long pace)
+static int work(size_t size, unsigned int seconds)
 {
 	uint64_t pages = size / PAGE, touches = 0, wrong = 0, longest = 0, end, last;
 	uint32_t *version = get(pages * sizeof(*version), MAP_POPULATE);
@@ -78,11 +78,8 @@ static int work(size_t size, unsigned int seconds, unsigned long pace)
 	if (mlock(version, pages * sizeof(*version)))
 		perror("swap_load: mlock");
 	madvise(memory, size, MADV_NOHUGEPAGE);
-	for (uint64_t i = 0; i < pages; i++) {
+	for (uint64_t i = 0; i < pages; i++)
 		fill(memory + i * WORDS, i, version[i] = 1);
-		if (pace && !(i % 16))
-			usleep(16 * 4096 * 1000000ULL / (pace << 20));
-	}
 	puts("filled");
 	fflush(stdout);
 	last = now_ms();
@@ -112,12 +109,11 @@ int main(int argc, char **argv)
 	size_t size = argc >= 3 ? strtoul(argv[1], NULL, 10) << 20 : 0;
 
 	if (!size) {
-		fputs("usage: swap_load MEBIBYTES SECONDS|hold [PACE]\n", stderr);
+		fputs("usage: swap_load MEBIBYTES SECONDS|hold\n", stderr);
 		return 2;
 	}
 	if (strcmp(argv[2], "hold"))
-		return work(size, (unsigned int)strtoul(argv[2], NULL, 10),
-			    argc > 3 ? strtoul(argv[3], NULL, 10) : 0);
+		return work(size, (unsigned int)strtoul(argv[2], NULL, 10));
 	if (mlock(get(size, MAP_POPULATE), size)) {
 		perror("swap_load: mlock");
 		return 2;

@@ -12,7 +12,5 @@ set -u
 [ -n "${FUZZ_SWAP-}" ] ||
 	ktap_skip_all "two emulated VMs beside others are too slow for TLS: make soak has it (FUZZ_SWAP)"
 POOL_TLS=tls
-# An emulated processor encrypts slowly.
-SWAP_PACE=2
 # shellcheck source=selftests/swap/test_swap_01.sh
 . "$(dirname "$0")/test_swap_01.sh"
