@@ -4,8 +4,8 @@
 # SUITE=block KERNEL=6.12 narrow it down; V=1 shows all output; JOBS=1 one by one; UNTIL=0: uml's
 # suites run however late it is.
 check:
-	@SUITE="$(SUITE)" KERNEL="$(KERNEL)" TEST="$(TEST)" V="$(V)" JOBS="$(JOBS)" UNTIL="$(UNTIL)" \
-		selftests/run
+	@SUITE="$(SUITE)" KERNEL="$(KERNEL)" TEST="$(TEST)" V="$(V)" JOBS="$(JOBS)" \
+		UNTIL="$(UNTIL)" selftests/run
 
 demo:
 	@selftests/demo/demo

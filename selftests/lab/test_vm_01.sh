@@ -12,8 +12,8 @@ VM="$TOP/selftests/lab/vm --no-build --timeout 120"
 [ "$KERNEL" != none ] || KERNEL=6.12
 [ "$KERNEL" != debug ] || ktap_skip_all "it is as the stock kernels"
 case $KERNEL in
-uml) ktap_plan 9 ;;
-*) ktap_plan 11 ;;
+uml) ktap_plan 14 ;;
+*) ktap_plan 16 ;;
 esac
 
 dir=$(mktemp -d)
@@ -30,7 +30,7 @@ channels()
 	local rc=0
 
 	# shellcheck disable=SC2086 # several words
-	$VM --kernel "$1" --env "COLOUR=light blue" -- bash -c "$script" bash 'one  two' '*' \
+	$VM --kernel "$1" --log "$dir/first" --env "COLOUR=light blue" -- bash -c "$script" bash 'one  two' '*' \
 		>"$dir/out" 2>"$dir/err" || rc=$?
 
 	check_eq "$1: the command's status is passed on" $rc 7
@@ -40,6 +40,8 @@ channels()
 	check "$1: the environment arrives" grep -qx 'env: light blue' "$dir/out"
 	check "$1: the kernel is the one asked for" grep -q "$2" "$dir/out"
 	check_eq "$1: long output is whole" "$(grep -cE '^[0-9]+$' "$dir/out")" 20000
+	check "$1: the guest says that its system begins" \
+		grep -aq "lab: the system begins" "$dir/first"
 }
 
 # What one wrote to its disk another finds there.
@@ -64,9 +66,31 @@ uml) channels uml '^7\.3\..*-disagg-uml$' ;;
 	;;
 esac
 
-# Killed long before its kernel is there, and started again.
-# shellcheck disable=SC2086 # several words
-$VM --boot 0.3 -- echo up >"$dir/out" 2>"$dir/err"
+# early LINES: a guest that has a second to boot; its console begins with LINES.
+early()
+{
+	local planter rc=0
+
+	rm -f "$dir/console"
+	(until [ -e "$dir/console" ]; do sleep 0.02; done; echo "$1" >>"$dir/console") \
+		>/dev/null 2>&1 &
+	planter=$!
+	# shellcheck disable=SC2086 # several words
+	$VM --boot 1 --log "$dir/console" -- echo up >"$dir/out" 2>"$dir/err" || rc=$?
+	kill $planter 2>/dev/null
+	wait $planter 2>/dev/null
+	return $rc
+}
+
+stall="[    3.000000] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks: (planted)"
+early "$stall"
 check_eq "a guest that does not boot is started again" "$? $(<"$dir/out")" "0 up"
 check "and that is said" grep -q "has not booted in .*started again" "$dir/err"
+check "what its kernel said until then is kept" grep -q planted "$dir/console"
+early "lab: the system begins
+lab: started again
+$stall"
+check_eq "then it is not started again, and its complaints count" "$? $(<"$dir/out")" "99 up"
+check "and are shown" grep -q "planted" "$dir/err"
+check_fails 1 "" "nor is that said" grep "started again" "$dir/err"
 ktap_done
