@@ -70,13 +70,11 @@ narrow()
 	[ -z "$out" ] || { echo "too wide:"; echo "$out"; return 1; }
 }
 
-# within SECONDS COMMAND…: COMMAND's status, or 99 if it took longer. Kernels that look at
-# themselves may take three times as long.
+# within SECONDS COMMAND…: COMMAND's status, or 99 if it took longer.
 within()
 {
 	local limit=$1 start rc=0 took
 
-	[[ ! ${KERNEL:-} =~ ^(uml|debug)$ ]] || limit=$((limit * 3))
 	shift
 	start=$(date +%s%N)
 	"$@" || rc=$?

@@ -23,7 +23,7 @@ BOUND_S=10
 # Of a deletion by force, disaggctl and all, or of rmmod: neither waits for TIMEOUT_MS.
 LIMIT_S=2
 # Kernels that look at themselves are slower.
-[[ ! ${KERNEL:-} =~ ^(uml|debug)$ ]] || { TIMEOUT_MS=15000; LIMIT_S=10; }
+[[ ! ${KERNEL:-} =~ ^(uml|debug)$ ]] || { TIMEOUT_MS=15000; LIMIT_S=8; }
 MANY=16MiB,16MiB,16MiB,16MiB,16MiB,16MiB,16MiB,16MiB
 
 attach()
