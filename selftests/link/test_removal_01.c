@@ -241,16 +241,19 @@ static void *deleter_main(void *data)
 {
 	struct dgnl mine = dgnl_open();
 	struct deleter *my = data;
+	uint64_t first = now_ms();
 
 	while (!enough) {
 		uint64_t begin = now_ms();
+		bool rare;
 
 		if (!device_del(&mine, "n", "d", true))
 			my->deleted++;
 		if (now_ms() - begin > my->longest)
 			my->longest = now_ms() - begin;
-		/* So that some are there before they go: a few of them on a slow machine, too. */
-		poll(NULL, 0, rand_r(&my->seed) % (attached < 5 ? 500 : 20));
+		/* So that some are there before they go: fewer deletions where that takes long. */
+		rare = attached < 5 && now_ms() - first > 1000;
+		poll(NULL, 0, rand_r(&my->seed) % (rare ? 500 : 20));
 	}
 	close(mine.fd);
 	return NULL;
