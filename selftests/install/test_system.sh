@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # A Debian with systemd, from make install to make uninstall, through a node
-# with a file system on it. On 6.1 make dkms-install runs there. On 6.12 it has run before,
-# natively; a newer kernel comes meanwhile, for which DKMS builds by itself, and all is done
-# again after a reboot into that one: one disk, two boots.
+# with a file system on it. make dkms-install has run before, natively; on 6.12 a newer
+# kernel came after it, for which DKMS has built by itself, and all is done again after a
+# reboot into that one: one disk, two boots.
 
 set -euo pipefail
 # shellcheck source=selftests/install/common.sh

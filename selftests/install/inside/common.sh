@@ -10,14 +10,6 @@
 TREE=/root/disagg
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-# compile_once FOLDER: what the compiler made of the same files before is in FOLDER, by
-# ccache. Under emulation a build takes five minutes without, and tests the compiler.
-compile_once()
-{
-	PATH=/usr/lib/ccache:$PATH
-	export CCACHE_DIR=$1 CCACHE_SLOPPINESS=file_stat_matches,file_stat_matches_ctime,include_file_mtime,include_file_ctime
-}
-
 # Times are kept, so that what is built counts as built.
 copy_tree()
 {
@@ -53,8 +45,9 @@ same()
 	cmp -s "$1" "$2"
 }
 
-# warnings_in LOG: compiler and kbuild warnings.
-warnings_in()
+# no_warnings LOG: there is one, and no compiler or kbuild has warned in it.
+no_warnings()
 {
-	grep -niE 'warning|error:|\*\*\*|deprecated|undefined!' "$1"
+	[ -s "$1" ] || { echo "there is no build log"; return 1; }
+	! grep -niE 'warning|error:|\*\*\*|deprecated|undefined!' "$1"
 }
