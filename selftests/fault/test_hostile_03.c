@@ -571,6 +571,7 @@ int main(void)
 		     (unsigned long long)flips);
 	result(dropped >= stale && dropped <= stale + flips, "the stale ones were dropped, no other");
 	result(done > refused / 4, "requests go on meanwhile");
+	result(errors <= flips, "none fails but by an answer with flipped bits");
 	for (unsigned int d = 0; d < DEVICES; d++)
 		close(disks[d]);
 	settle_udev();

@@ -121,6 +121,7 @@ int main(void)
 	static const char * const what[] = { "requests", "lanes", "sizes",
 					     "deletions" };
 	unsigned int bad = 0, injected;
+	bool never = false;
 
 	need_module();
 	inject_init();
@@ -134,11 +135,14 @@ int main(void)
 	injected = injections();
 	for (int i = 0; i < ROUNDS; i++)
 		bad += !round_of_it();
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 4; i++) {
 		note("%s: %u refused, %u done", what[i], refused[i], done[i]);
+		never |= !done[i];
+	}
 	note("a request took %u ms at most", longest);
 	result(longest < LONGEST_MS, "who waits for memory goes on when there is some");
 	result(!bad, "refused for want of memory or done, and no byte is wrong");
+	result(!never, "each is done some time");
 	injected = injections() - injected;
 	note("%u allocations failed", injected);
 	result(injected >= ROUNDS, "allocations fail");

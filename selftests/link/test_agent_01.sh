@@ -17,15 +17,18 @@ set -u
 CUTS=${FUZZ_CUTS:-24}
 SEED=${FUZZ_SEED:-$RANDOM}
 RANDOM=$SEED
-# How long a restored link may take. The figure that users are promised is 1000; in
-# make check, beside another VM, only what never comes from a slow machine fails.
+# How long a restored link may take. The figure that users are promised is 1000: of each kind
+# of return one has to be as quick; in make check, beside another VM, the others may be slower.
 RESTORE_MS=${FUZZ_RESTORE_MS:-5000}
+PROMISED_MS=1000
+# Kernels that look at themselves are slower.
+[[ ! ${KERNEL:-} =~ ^(uml|debug)$ ]] || PROMISED_MS=$RESTORE_MS
 RETURNS=${FUZZ_RETURNS:-2}
 
 # The first bytes of a request, as the network has them.
 REQUEST=0x44475251
 
-ktap_plan 41
+ktap_plan 42
 need_module
 start_target t1 "{id: dram, class: memory, size: 256MiB}" \
 	"{id: disk, class: storage, path: $WORK/disk, size: 256MiB, direct: no}" \
@@ -117,7 +120,7 @@ black_hole()
 			}
 		}
 	END
-	sleep "${1:-$((RANDOM % 4)).$((RANDOM % 10))}"
+	sleep "${1:-$((3 + RANDOM % 3)).$((RANDOM % 10))}"
 	nft delete table inet cut
 }
 add_cleanup "nft delete table inet cut"
@@ -142,6 +145,7 @@ restart()
 	run_target t1
 }
 
+# The target stands still, for longer than the I/O timeout.
 freeze()
 {
 	local pids
@@ -149,7 +153,7 @@ freeze()
 	pids="$(target_pid t1) $(workers)"
 	# shellcheck disable=SC2086 # several
 	kill -STOP $pids
-	sleep 0.$((RANDOM % 10))
+	sleep $((3 + RANDOM % 3)).$((RANDOM % 10))
 	# shellcheck disable=SC2086
 	kill -CONT $pids
 }
@@ -184,7 +188,7 @@ check "after $CUTS cuts both devices live" wait_for 20 live
 replays=$(json '[.device.lanes[].replays] | add' "$DISAGGCTL" -j device show n1/mem0)
 connections=$(json '[.device.lanes[].connections] | add' "$DISAGGCTL" -j device show n1/mem0)
 ktap_note "mem0: $connections connections, $replays requests sent again"
-check "connections were replaced" test "$connections" -gt 4
+check "connections were replaced" test "$connections" -gt $((2 + CUTS / 4))
 check "requests were sent again" test "$replays" -gt 0
 
 #
@@ -390,33 +394,42 @@ returns()
 
 restores()
 {
-	local way round reader start took slow=0
+	local way kind round reader start took slow=0
+	local -A best
 
 	"$DISAGGCTL" node create n5 --storage 16MiB >/dev/null || return
 	for ((round = 0; round < RETURNS; round++)); do
 		for way in killed vanished; do
+			kind=$way
+			# Long enough, twice, for tries that last longer, see LONG_EVERY.
+			[ $way$((round / 2)) != vanished0 ] || kind="vanished for long"
 			leaves $way
 			wait_for 10 in_state n5/disk0 lost || return
 			{ dd if="$(disk_of n5 disk0)" of=/dev/null bs=4k count=1 iflag=direct status=none &&
 				date +%s%3N >"$WORK/read-at"; } &
 			reader=$!
-			# Long enough, once, for tries that last longer, see LONG_EVERY.
-			case $way$round in
-			vanished0) sleep 12.$((RANDOM % 10)) ;;
+			case $kind in
+			*long) sleep 12.$((RANDOM % 10)) ;;
 			*) sleep 2.$((RANDOM % 10)) ;;
 			esac
 			start=$(date +%s%3N)
 			returns $way
 			wait $reader || return
 			took=$(($(<"$WORK/read-at") - start))
-			ktap_note "$way: restored $took ms after it was back"
+			ktap_note "$kind: restored $took ms after it was back"
 			[ $took -ge 0 ] && [ $took -lt "$RESTORE_MS" ] || slow=$((slow + 1))
+			[ $took -ge "${best[$kind]:-$RESTORE_MS}" ] || best[$kind]=$took
 		done
+	done
+	for kind in killed "vanished for long"; do
+		[ "${best[$kind]:-$RESTORE_MS}" -lt "$PROMISED_MS" ] || late+="$kind; "
 	done
 	"$DISAGGCTL" node delete n5 >/dev/null && [ $slow -eq 0 ]
 }
+late=
 restores
 ktap_result $? "at default settings, too, the link is back soon after the target"
+check_eq "of each kind once within $PROMISED_MS ms" "$late" ""
 
 #
 # The sockets that it has handed over are not its business any more.

@@ -21,7 +21,7 @@ SWAP_S=${FUZZ_SWAP:-20}
 MIB=64
 PAGES=$((MIB * 256))
 
-ktap_plan 9
+ktap_plan 10
 need_module
 start_pool 128 "${POOL_TLS-}"
 start_swap_agent
@@ -35,7 +35,16 @@ limited()
 	in_cgroup load "$SUITE_BIN/swap_load" "$MIB" "$SWAP_S"
 }
 
+# event NAME: how often that was so.
+event()
+{
+	awk -v name="$1" '$1 == name { print $2 }' $CGROUP/load/memory.events
+}
+
 under_cuts limited
+ktap_note "at its quarter $(event high) times, at the half $(event max)"
+check "it had a quarter of the memory that it works with" \
+	test "$(event high)" -gt 0 -a "$(event max)" -eq 0
 check "swapping ends" swap_off
 # Where everything is scarce the target may take longer than it is waited for.
 wait_for 60 "$DISAGGCTL" node delete s >/dev/null

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The whole guest is short of memory: all but a quarter of what a program works with is
-# locked, so that the kernel's own allocations feel it, too; and the link is cut as before.
+# The whole guest is short of memory, so that the kernel's own allocations feel it, too: all of
+# it is locked but for a quarter of what a program works with, and SPARE_MIB for the programs
+# that are needed on the way. The link is cut as before.
 
 set -u
 # shellcheck source=selftests/lib.sh
