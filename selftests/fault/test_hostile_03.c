@@ -5,8 +5,8 @@
  * or with a cut in the middle of something; everything comes in pieces cut anywhere. The
  * lane that it refuses is replaced, and so on. Three devices: one whose frames have CRCs,
  * and one whose lanes have TLS in the kernel, as from a target that has the keys.
- * In the end the module has dropped exactly the stale ones, and every byte that is
- * written can be read. FUZZ_SEED makes the same choices again.
+ * In the end the module has dropped exactly the stale ones, no request has failed but by a
+ * status that bits were flipped into, and every byte that is written can be read. FUZZ_SEED makes the same choices again.
  */
 #include "../tls/tls_pair.h"
 #include "wire.h"
@@ -46,7 +46,7 @@ struct lane {
 	unsigned int nr_pending;
 	char *payload, *copy, *out;
 	size_t out_len;
-	uint64_t stale, flips, ways[WAYS], answered;
+	uint64_t stale, flips, may_fail, ways[WAYS], answered;
 	const char *failed;
 };
 
@@ -266,6 +266,7 @@ static void emit_last(struct lane *l, enum way way)
 				1 << chance(&l->seed, 8);
 		if (f.status == DISAGG_WIRE_E_STALE)
 			f.status = DISAGG_WIRE_E_PROTO;	/* that one ends the device */
+		l->may_fail += f.status != DISAGG_WIRE_OK;
 		f.payload_crc = 0;
 		f.header_crc = 0;
 		if (l->crc)
@@ -500,7 +501,7 @@ static unsigned long number_of(const char *variable, unsigned long fallback)
 int main(void)
 {
 	uint64_t seed, start, stale = 0, flips = 0, dropped = 0, ways[WAYS] = {}, refused = 0;
-	uint64_t answered = 0, done = 0, errors = 0;
+	uint64_t answered = 0, done = 0, errors = 0, may_fail = 0;
 	int disks[DEVICES];
 	const char *failed = NULL;
 	struct dgnl nl;
@@ -550,6 +551,7 @@ int main(void)
 		dropped += lane_num(&nl, "n", l->device, l->index, DISAGG_A_LANE_STALE);
 		stale += l->stale;
 		flips += l->flips;
+		may_fail += l->may_fail;
 		answered += l->answered;
 		for (unsigned int w = 0; w < WAYS; w++) {
 			ways[w] += l->ways[w];
@@ -571,7 +573,8 @@ int main(void)
 		     (unsigned long long)flips);
 	result(dropped >= stale && dropped <= stale + flips, "the stale ones were dropped, no other");
 	result(done > refused / 4, "requests go on meanwhile");
-	result(errors <= flips, "none fails but by an answer with flipped bits");
+	/* One may be a request of two users, whose blocks are neighbours. */
+	result(errors <= may_fail + 1, "none fails but by an answer with flipped bits");
 	for (unsigned int d = 0; d < DEVICES; d++)
 		close(disks[d]);
 	settle_udev();

@@ -24,7 +24,7 @@ soak:
 	@SUITE=control TEST=test_fuzz_01 KERNEL="$(or $(KERNEL),6.1 6.12 7.3 uml)" FUZZ_MESSAGES=100000 TIMEOUT=3600 \
 		V="$(V)" selftests/run
 	@SUITE=link TEST='test_[ac]*_01*' KERNEL="$(or $(KERNEL),6.12)" FUZZ_CUTS=1000 \
-		FUZZ_RESTORE_MS=1000 FUZZ_RETURNS=20 TIMEOUT=3600 V="$(V)" selftests/run
+		FUZZ_RESTORE_MS=1000 FUZZ_RETURNS=20 TIMEOUT=5400 V="$(V)" selftests/run
 	@SUITE=swap KERNEL="$(or $(KERNEL),6.12)" FUZZ_SWAP=300 TIMEOUT=1200 V="$(V)" selftests/run
 	@SUITE=fault TEST=test_hostile_03 KERNEL=uml FUZZ_REPLIES=1000000 TIMEOUT=7200 V=1 \
 		selftests/run

@@ -46,7 +46,7 @@ for name in "${SENDERS[@]}"; do
 done
 RECLAIM=/sys/kernel/tracing/events/vmscan/mm_vmscan_direct_reclaim_begin
 mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
-echo 'hist:keys=common_stacktrace:size=16384' >"$RECLAIM/trigger" || die "no histograms"
+echo 'hist:keys=stacktrace:size=16384' >"$RECLAIM/trigger" || die "no histograms"
 
 unlimited()
 {
@@ -57,7 +57,7 @@ under_cuts unlimited
 kill $HOG
 cat "$RECLAIM/hist" >"$WORK/reclaim"
 grep -q ^Totals "$WORK/reclaim" || die "the histogram cannot be read"
-echo '!hist:keys=common_stacktrace:size=16384' >"$RECLAIM/trigger"
+echo '!hist:keys=stacktrace:size=16384' >"$RECLAIM/trigger"
 hits=$(awk '$1 == "Hits:" { print $2 }' "$WORK/reclaim")
 ktap_note "direct reclaim: $hits times"
 if [ "$hits" -gt 0 ]; then
