@@ -138,7 +138,9 @@ int main(void)
 	/* Fewer, on a kernel that looks at itself. */
 	if (getenv("FUZZ_DEVICES"))
 		nr_devices = strtol(getenv("FUZZ_DEVICES"), NULL, 10);
-	if (!nr_devices || nr_devices > DEVICES)
+	if (!nr_devices)
+		bail("FUZZ_DEVICES: at least 1");
+	if (nr_devices > DEVICES)
 		nr_devices = DEVICES;
 	/* Nobody else asks for anything. */
 	stop_udev();
