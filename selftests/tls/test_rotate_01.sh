@@ -16,7 +16,7 @@ set -u
 
 D=$DISAGGCTL
 
-ktap_plan 27
+ktap_plan 28
 need_module
 mkdir -p "$WORK/target-t1" "$WORK/target-t2"
 for t in t1 t2; do
@@ -102,7 +102,7 @@ check "by new connections" test "$(connections n-t1)" -gt 3 -a "$(connections n-
 for t in t1 t2; do
 	psk_file "$WORK/target-$t/psk" node1 11 node1+2 22
 	psk_file "$KEYS/$t.psk" node1 11 node1+2 22
-	wait_for 30 keyed $t node1+2 || die "$t has no new key"
+	wait_for 30 keyed $t node1+2 || die "$t has no new key: $(keyed $t node1+2 2>&1)"
 done
 kill -HUP "$(<"$WORK/agent.pid")"
 renewed()
@@ -137,9 +137,15 @@ sleep 1.5
 cut_all
 check "the agent says why" wait_for 20 grep -q "does not accept this host" "$WORK/agent.log"
 check "without a key that is accepted devices stay lost" in_state n-t1/mem0 lost
+# Each lane: one try a second at the most, and now and then one with keys that were read again.
+refusals=$(grep -c refused "$WORK/target-t1/log")
+sleep 6
+refusals=$(($(grep -c refused "$WORK/target-t1/log") - refusals))
+ktap_note "$refusals refusals of two lanes in 6 s"
+check "and their target has little work with that" test "$refusals" -ge 1 -a "$refusals" -le 20
 for t in t1 t2; do
 	psk_file "$KEYS/$t.psk" node1+3 33
-	wait_for 30 keyed $t node1+3 || die "$t has no new key"
+	wait_for 30 keyed $t node1+3 || die "$t has no new key: $(keyed $t node1+3 2>&1)"
 done
 check "with another they come back, without being told" wait_for 60 live
 # A key of another tenant's opens nothing, and costs nothing that lives.

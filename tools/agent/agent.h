@@ -72,6 +72,7 @@ struct lane {
  * @address: of the target, as the lanes had it
  * @target: as its node's record has it
  * @creds: for its target; NULL: it does without TLS
+ * @keys_read_at: monotonic ns, when that was tried last
  * @renew: lanes that are still to be renewed, the last one first
  * @epoch: of its target, when the lease was taken; zero: not known
  * @rtt: ns that the last connection took to come about
@@ -97,6 +98,7 @@ struct device {
 	socklen_t address_len;
 	struct dsg_target target;
 	struct dsg_creds *creds;
+	uint64_t keys_read_at;
 	uint32_t renew;
 	uint64_t epoch;
 	uint64_t rtt;

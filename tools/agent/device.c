@@ -102,6 +102,7 @@ int device_read_keys(struct device *dev)
 	struct dsg_keys keys;
 	int err = 0;
 
+	dev->keys_read_at = dsg_now_ns();
 	if (dsg_target_keys(&dev->target, &keys, &fault))
 		err = -EIO;
 	else if (keys.security != DSG_PLAIN)

@@ -32,7 +32,12 @@
 #define LIVED_NS		(1000 * MS)
 #define SAY_EVERY		64		/* tries */
 #define SAY_OTHER		8		/* of the first tries, one that fails otherwise */
-#define KEYS_EVERY		4		/* tries that were denied */
+/*
+ * A target that does not accept this host's key is there, and has the work of a handshake with
+ * each try: there may be a thousand lanes. So the key is read again, and after that, once more
+ * in vain, somebody has to change something first.
+ */
+#define PAUSE_DENIED_NS		(2000 * MS)
 #define TLS_MAX			16		/* handshakes at once, for which there is memory */
 #define TLS_DEVICE_MAX		4		/* of one device, from its connect on: its target may be silent */
 
@@ -244,11 +249,13 @@ void lane_due(struct lane *lane)
 /* Keys that are not accepted may have been replaced. */
 static void denied(struct lane *lane, const char *why)
 {
-	bool again = lane->tries % KEYS_EVERY == 1;
+	struct device *dev = lane->device;
 
 	failed(lane, why);
-	if (again)
-		device_read_keys(lane->device);
+	if (dsg_now_ns() - dev->keys_read_at >= PAUSE_DENIED_NS)
+		device_read_keys(dev);
+	else
+		lane->deadline = dsg_deadline(jitter(PAUSE_DENIED_NS));
 }
 
 static void shake_hands(struct lane *lane)
