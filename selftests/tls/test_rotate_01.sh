@@ -151,12 +151,12 @@ check "with another they come back, without being told" wait_for 60 live
 # A key of another tenant's opens nothing, and costs nothing that lives.
 psk_file "$WORK/target-t1/psk" node1+3 33 node9 44
 psk_file "$KEYS/t1.psk" node1+3 33 node9 44
-keyed t1 node9
+wait_for 30 keyed t1 node9 || die "t1 has no new key: $(keyed t1 node9 2>&1)"
 kill -HUP "$(<"$WORK/agent.pid")"
 check "a key of another tenant is refused" wait_for 60 grep -q "n-t1/mem0 lane .*no such lease" \
 	"$WORK/agent.log"
 check "and the device lives" in_state n-t1/mem0 live
-keyed t1 node1+3
+wait_for 30 keyed t1 node1+3 || die "t1 has no new key: $(keyed t1 node1+3 2>&1)"
 kill -HUP "$(<"$WORK/agent.pid")"
 
 #
