@@ -63,7 +63,7 @@ def flood(folder):
             print(f"# answered after {took:.2f} s")
             assert took < 4, f"the parent was held up for {took:.2f} s"
             # Its own process has had enough of it; nobody else ends the connection.
-            eventually(lambda: len(d.workers()) == 1, 60)
+            eventually(lambda: len(d.workers()) == 1)
             assert "too many records with nothing in them" in d.log()
 
 
